@@ -1,0 +1,44 @@
+//! The shared bytes: every type that lies in a map which both the daemon and a program touch.
+//!
+//! All types are `#[repr(C)]`, have no padding the compiler chose (`bytemuck` proves it), and their
+//! sizes are asserted, because two releases may look at the same pinned map. Any change to a type
+//! or to a constant here raises [`VERSION`].
+//!
+//! # How a change becomes visible
+//!
+//! * The address, service and prefix tables exist twice. The daemon fills the half that
+//!   [`Control::active`] does not name, then flips that word.
+//! * A pool's table lies in a region of the slot arena; [`PoolEntry::table`] names the region in
+//!   one aligned 64-bit word, so that a packet sees the old table or the new one, never a mixture.
+//! * What a packet that is still under way may read is overwritten only after an RCU grace period.
+
+mod member;
+mod service;
+mod table;
+mod verdict;
+
+pub use member::{Encap, MAX_TEMPLATE, Member, MemberFlags};
+pub use service::{
+    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, FlowKeys, MAX_PREFIXES, MAX_VIPS,
+    PrefixEntry, SERVICE_SLOTS, ServiceEntry, VipEntry, VipFlags, VipNumber, address_key,
+    address_slots, service_key, service_slots,
+};
+pub use table::{ARENA_SLOTS, MAX_MEMBERS, MAX_POOLS, MemberNumber, PoolEntry, Slot, TableRef};
+pub use verdict::{Kind, Program, VERDICTS, Verdict};
+
+/// Version of everything in this module; part of the path under which maps are pinned.
+pub const VERSION: u32 = 1;
+
+/// Version of the flow hash and of the table algorithms: nodes that disagree on it place flows
+/// differently.
+pub const PLACEMENT: u32 = 1;
+
+/// Packets and bytes; one for each CPU, so plain additions are enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the frames as they arrived, link header included.
+    pub bytes: u64,
+}

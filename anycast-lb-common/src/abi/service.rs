@@ -1,0 +1,200 @@
+//! Which service a packet is for: address table, service table, VIPs, prefixes.
+//!
+//! Both tables are cuckoo tables: a key lies in one of two slots that its hash names, so a lookup
+//! costs at most two loads and never depends on what an attacker sends. The daemon chooses
+//! [`Buffer::salt`] so that all keys find a place.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Slots in each half of the address table; a power of two.
+pub const ADDRESS_SLOTS: u32 = 1 << 14;
+/// Slots in each half of the service table; a power of two.
+pub const SERVICE_SLOTS: u32 = 1 << 14;
+/// VIPs a node can have; number 0 means "none" and is never used.
+pub const MAX_VIPS: u32 = 4096;
+/// Prefixes in each half: announced ones on an ingress node, allowed senders on a backend.
+pub const MAX_PREFIXES: u32 = 64;
+
+/// Number of a VIP, an index into the VIP and the VIP counter maps; 0 = none.
+pub type VipNumber = u16;
+
+/// The keys of the flow hash, expanded from the 128-bit seed that all nodes share.
+///
+/// See [`crate::hash`] for how they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct FlowKeys {
+    /// Constant term of the multilinear part.
+    pub offset: u64,
+    /// One factor for each 32-bit word of the flow.
+    pub factors: [u64; 10],
+    /// Odd multipliers of the finaliser.
+    pub finish: [u64; 2],
+}
+
+/// What is common to one half of the double-buffered tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Buffer {
+    /// Flow hash keys.
+    pub keys: FlowKeys,
+    /// Salt of the cuckoo hashes.
+    pub salt: u64,
+    /// How many entries of the prefix table are valid.
+    pub prefixes: u32,
+    /// 1: a packet inside our addresses that no service matches is passed instead of dropped.
+    pub unmatched_pass: u32,
+}
+
+/// The one word that says which half is in force, and both halves' headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Control {
+    /// 0 or 1.
+    pub active: u64,
+    /// The two halves.
+    pub buffers: [Buffer; 2],
+}
+
+/// What an address is to this host; bits of [`AddressEntry::flags`].
+pub struct AddressFlags;
+
+impl AddressFlags {
+    /// At least one VIP has this address.
+    pub const VIP: u32 = 1;
+    /// The host itself has this address and takes tunnelled packets on it (backends only; never
+    /// set for the address of a VIP).
+    pub const LOCAL: u32 = 2;
+    /// At least one VIP with a port exists, so that the service table is worth a look.
+    pub const PORTS: u32 = 4;
+}
+
+/// An address this host knows, and the VIPs on it that need no port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct AddressEntry {
+    /// As [`address_key`] gives it.
+    pub address: [u64; 2],
+    /// [`AddressFlags`]; 0 = the slot is empty.
+    pub flags: u32,
+    /// Number of the address, the first half of a service key.
+    pub id: u16,
+    /// VIP for TCP on any port, or 0.
+    pub any_tcp: VipNumber,
+    /// VIP for UDP on any port, or 0.
+    pub any_udp: VipNumber,
+    /// VIP for any protocol, or 0.
+    pub any_protocol: VipNumber,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// An exact service: address, protocol and port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ServiceEntry {
+    /// As [`service_key`] gives it; 0 = the slot is empty.
+    pub key: u64,
+    /// The VIP.
+    pub vip: VipNumber,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+/// Properties of a VIP; bits of [`VipEntry::flags`].
+pub struct VipFlags;
+
+impl VipFlags {
+    /// The packet carries its hop list.
+    pub const SECOND_CHANCE: u16 = 1;
+}
+
+/// What a VIP's packets need; one aligned word, so it changes atomically.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(8))]
+pub struct VipEntry {
+    /// Index of the pool; meaningless unless the tables name the VIP.
+    pub pool: u16,
+    /// [`VipFlags`].
+    pub flags: u16,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A prefix, IPv4 as IPv4-mapped IPv6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct PrefixEntry {
+    /// Network address as [`address_key`] gives it, host bits zero.
+    pub network: [u64; 2],
+    /// Mask in the same form.
+    pub mask: [u64; 2],
+}
+
+impl PrefixEntry {
+    /// The prefix of `length` bits (0 to 128; IPv4 lengths plus 96) around `address`.
+    pub fn new(address: [u8; 16], length: u8) -> Self {
+        let bits = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+        let mask = address_key(bits.to_be_bytes());
+        let key = address_key(address);
+        PrefixEntry { network: [key[0] & mask[0], key[1] & mask[1]], mask }
+    }
+
+    /// Whether `address` (as [`address_key`] gives it) lies inside.
+    #[inline(always)]
+    pub fn contains(&self, address: [u64; 2]) -> bool {
+        (address[0] & self.mask[0]) == self.network[0] && (address[1] & self.mask[1]) == self.network[1]
+    }
+}
+
+/// The form in which addresses are compared and hashed: the 16 bytes as two words, read in the
+/// machine's own order. IPv4 addresses are IPv4-mapped (`::ffff:a.b.c.d`).
+#[inline(always)]
+pub fn address_key(address: [u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    [
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+    ]
+}
+
+/// Key of a service. `protocol` is the IP protocol number, `port` in host order.
+#[inline(always)]
+pub fn service_key(address_id: u16, protocol: u8, port: u16) -> u64 {
+    // The top bit keeps the key of a real service from ever being 0.
+    1 << 63 | (address_id as u64) << 32 | (protocol as u64) << 16 | port as u64
+}
+
+/// The two slots of the address table in which `key` may lie.
+#[inline(always)]
+pub fn address_slots(key: [u64; 2], salt: u64) -> [u32; 2] {
+    two_slots(mix(key[0] ^ salt) ^ key[1], ADDRESS_SLOTS)
+}
+
+/// The two slots of the service table in which `key` may lie.
+#[inline(always)]
+pub fn service_slots(key: u64, salt: u64) -> [u32; 2] {
+    two_slots(key ^ salt, SERVICE_SLOTS)
+}
+
+#[inline(always)]
+fn two_slots(word: u64, slots: u32) -> [u32; 2] {
+    let h = mix(word);
+    [(h >> 40) as u32 & (slots - 1), (h >> 16) as u32 & (slots - 1)]
+}
+
+/// A round of multiply and xor-shift; the multiplier is 2^64 / the golden ratio.
+#[inline(always)]
+fn mix(x: u64) -> u64 {
+    let x = (x ^ (x >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x ^ (x >> 29)
+}
+
+const _: () = {
+    assert!(size_of::<AddressEntry>() == 32);
+    assert!(size_of::<ServiceEntry>() == 16);
+    assert!(size_of::<VipEntry>() == 8);
+    assert!(size_of::<PrefixEntry>() == 32);
+    assert!(size_of::<Buffer>() == 13 * 8 + 16);
+    assert!(size_of::<Control>() == 8 + 2 * (13 * 8 + 16));
+};

@@ -1,0 +1,124 @@
+//! The named ways out of the two programs: counters, documentation and `stats` all come from the
+//! one table below.
+
+/// What happens to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Sent on, by this NIC or another.
+    Transmit,
+    /// Given to this host's kernel.
+    Pass,
+    /// Dropped.
+    Drop,
+}
+
+/// Which program gives the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// The balancer.
+    Ingress,
+    /// The decapsulator on the backends.
+    Backend,
+}
+
+macro_rules! verdicts {
+    ($( $variant:ident, $name:literal, $program:ident, $kind:ident, $text:literal; )*) => {
+        /// A way out of one of the programs; the number is the index of its counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Verdict {
+            $( #[doc = $text] $variant, )*
+        }
+
+        /// All verdicts in the order of their numbers.
+        pub const VERDICTS: &[Verdict] = &[ $( Verdict::$variant, )* ];
+
+        impl Verdict {
+            /// How many verdicts there are.
+            pub const COUNT: u32 = VERDICTS.len() as u32;
+
+            /// Name in counters and output: lower case with underscores.
+            pub const fn name(self) -> &'static str {
+                match self { $( Verdict::$variant => $name, )* }
+            }
+
+            /// One sentence for people.
+            pub const fn explanation(self) -> &'static str {
+                match self { $( Verdict::$variant => $text, )* }
+            }
+
+            /// Which program gives it.
+            pub const fn program(self) -> Program {
+                match self { $( Verdict::$variant => Program::$program, )* }
+            }
+
+            /// What happens to the packet.
+            #[inline(always)]
+            pub const fn kind(self) -> Kind {
+                match self { $( Verdict::$variant => Kind::$kind, )* }
+            }
+        }
+    };
+}
+
+verdicts! {
+    ForwardedGue, "forwarded_gue", Ingress, Transmit, "Sent to a backend in GUE.";
+    ForwardedIpip, "forwarded_ipip", Ingress, Transmit, "Sent to a backend in IPIP, IP6IP6, 4in6 or 6in4.";
+    ForwardedL2, "forwarded_l2", Ingress, Transmit, "Sent to a backend by rewriting the MAC addresses.";
+    EchoReply, "echo_reply", Ingress, Transmit, "An ICMP echo request to a VIP, answered here.";
+    NotIp, "not_ip", Ingress, Pass, "Neither IPv4 nor IPv6: ARP, LLDP and the like.";
+    NotVip, "not_vip", Ingress, Pass, "The destination is none of our VIPs and in none of our prefixes.";
+    UnmatchedPass, "unmatched_pass", Ingress, Pass, "No service matches and unmatched = \"pass\".";
+    UnmatchedService, "unmatched_service", Ingress, Drop, "A VIP's address, but no VIP for this protocol and port.";
+    UnmatchedPrefix, "unmatched_prefix", Ingress, Drop, "An address of an announced prefix that is no VIP.";
+    TruncatedLink, "truncated_link", Ingress, Drop, "The frame ends inside its Ethernet or VLAN header.";
+    MalformedIpv4, "malformed_ipv4", Ingress, Drop, "IPv4 with a wrong version or header length, or cut short.";
+    MalformedIpv6, "malformed_ipv6", Ingress, Drop, "IPv6 with a wrong version, or cut short.";
+    LengthBeyondFrame, "length_beyond_frame", Ingress, Drop, "The IP length says more than the frame holds.";
+    TruncatedTransport, "truncated_transport", Ingress, Drop, "The packet ends inside its TCP, UDP or ICMP header.";
+    ExtensionHeaders, "extension_headers", Ingress, Drop, "More IPv6 extension headers than we follow, or one cut short.";
+    Fragment, "fragment", Ingress, Drop, "A fragment to a VIP.";
+    IcmpUnsupported, "icmp_unsupported", Ingress, Drop, "ICMP to a VIP that is not an echo request.";
+    EchoSource, "echo_source", Ingress, Drop, "An echo request from a multicast, zero or VIP address, or one sent to a group.";
+    EmptyTable, "empty_table", Ingress, Drop, "The VIP's pool has no backend for new flows.";
+    BadTable, "bad_table", Ingress, Drop, "A table names what does not exist: a fault of the controller.";
+    NoNeighbour, "no_neighbour", Ingress, Drop, "The route or the MAC address of the backend is not known.";
+    TooBig, "too_big", Ingress, Drop, "Does not fit the path to the backend once encapsulated.";
+    NoHeadroom, "no_headroom", Ingress, Drop, "The driver left no room for the outer header.";
+
+    DecapGue, "decap_gue", Backend, Pass, "GUE taken off, inner packet given to the kernel.";
+    DecapIpip, "decap_ipip", Backend, Pass, "Outer IP header taken off, inner packet given to the kernel.";
+    BackendNotIp, "backend_not_ip", Backend, Pass, "Neither IPv4 nor IPv6: ARP, LLDP and the like.";
+    NotTunnel, "not_tunnel", Backend, Pass, "Not one of our tunnel protocols, or too damaged to tell: the kernel's business.";
+    NotForUs, "not_for_us", Backend, Pass, "Tunnelled, but not addressed to this host.";
+    OuterFragment, "outer_fragment", Backend, Drop, "The outer packet is a fragment.";
+    OuterMalformed, "outer_malformed", Backend, Drop, "The outer IP or UDP header is damaged or its length wrong.";
+    Stranger, "stranger", Backend, Drop, "The outer source is not an allowed sender.";
+    GueVersion, "gue_version", Backend, Drop, "GUE of a version other than 0, a control message, or with flags.";
+    GueProtocol, "gue_protocol", Backend, Drop, "GUE that carries neither IPv4 nor IPv6.";
+    GueLength, "gue_length", Backend, Drop, "The GUE header length does not fit the packet, its private word or its hops.";
+    GueType, "gue_type", Backend, Drop, "The private data is of a type that the outer family does not use.";
+    GueHops, "gue_hops", Backend, Drop, "The next hop's index is beyond the hop count.";
+    InnerMalformed, "inner_malformed", Backend, Drop, "The inner IP header is damaged.";
+    InnerLength, "inner_length", Backend, Drop, "The inner IP length does not fit the outer packet.";
+    InnerNotVip, "inner_not_vip", Backend, Drop, "The inner destination is no VIP of this backend.";
+    InnerCe, "inner_ce", Backend, Drop, "Marked congested on the way, but the inner packet knows no ECN (RFC 6040).";
+    DecapFailed, "decap_failed", Backend, Drop, "The kernel refused to shorten the packet.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_speak_in_one_style() {
+        let names: HashSet<_> = VERDICTS.iter().map(|v| v.name()).collect();
+        assert_eq!(names.len(), VERDICTS.len());
+        for v in VERDICTS {
+            assert!(v.name().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            assert!(v.explanation().ends_with('.'), "{}", v.name());
+            assert_eq!(VERDICTS[*v as usize], *v);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! anycast-lb: the controller of an anycast ingress load balancer, as a library so that its parts
+//! can be tested one by one.
+//!
+//! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `neighbour`, `table` →
+//! `model` ← `config`.
+
+pub mod model;

@@ -1,0 +1,204 @@
+//! What an operator wants, validated: the output of [`crate::config`] and the input of everything
+//! else. Values of these types obey every rule of the configuration language, so nothing behind
+//! this border checks them again.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// What this host does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Balances: takes packets for VIPs and tunnels them.
+    Ingress,
+    /// Serves: takes tunnelled packets and hands them to its kernel.
+    Backend,
+}
+
+/// The 128-bit secret that all nodes share; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seed(pub [u8; 16]);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(secret)")
+    }
+}
+
+/// How a program is attached to a NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum XdpMode {
+    /// Native where the driver can, generic where not.
+    #[default]
+    Auto,
+    /// In the driver, or fail.
+    Native,
+    /// In the kernel's stack.
+    Generic,
+}
+
+/// A NIC the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// How to attach.
+    pub mode: XdpMode,
+}
+
+/// The API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Unix socket for the command line.
+    pub socket: PathBuf,
+    /// Group that may use it besides root.
+    pub group: Option<String>,
+    /// Whether changes by command line are written into the file.
+    pub write_back: bool,
+}
+
+/// How packets are carried to the backends of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Encapsulation {
+    /// GUE with our private data.
+    #[default]
+    Gue,
+    /// Plain IP in IP, in whichever families are needed.
+    Ipip,
+    /// MAC rewrite on a shared segment.
+    L2,
+}
+
+/// Which algorithm fills a pool's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TableKind {
+    /// Bounded-load rendezvous.
+    #[default]
+    Rendezvous,
+    /// Maglev.
+    Maglev,
+}
+
+/// A backend's configured state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BackendState {
+    /// Listed as a hop, owns nothing yet.
+    Filling,
+    /// Takes flows.
+    #[default]
+    Active,
+    /// Keeps its flows, takes no new ones.
+    Draining,
+}
+
+/// A backend of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Where its tunnel ends.
+    pub address: IpAddr,
+    /// Share relative to the others; 1 to 65535.
+    pub weight: u32,
+    /// Configured state.
+    pub state: BackendState,
+    /// Site; none = the node's own.
+    pub pop: Option<String>,
+}
+
+/// A set of backends that share one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Name, unique.
+    pub name: String,
+    /// How packets get there; the backends' family fits it.
+    pub encapsulation: Encapsulation,
+    /// Table algorithm.
+    pub table: TableKind,
+    /// Slots, a power of two, 2 to 2^20.
+    pub slots: u32,
+    /// How much more than its share a backend may own, in parts per million.
+    pub margin_ppm: u32,
+    /// Most hops a packet carries, 0 to 3.
+    pub hops: u8,
+    /// Other PoPs, in the order in which a lost packet is sent there.
+    pub rescue: Vec<String>,
+    /// How long a joining backend stays `filling`.
+    pub fill_time: Duration,
+    /// When a drain ends even if flows remain.
+    pub drain_timeout: Duration,
+    /// Members; addresses are unique and of one family.
+    pub backends: Vec<Backend>,
+}
+
+/// Protocol of a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Every protocol; has no port.
+    Any,
+}
+
+/// What identifies a VIP. Displays as `203.0.113.1:443/tcp`, `[2001:db8::1]:443/tcp`,
+/// `203.0.113.1:*/udp`, `203.0.113.1/any`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VipKey {
+    /// Address.
+    pub address: IpAddr,
+    /// Port in host order; none = every port.
+    pub port: Option<u16>,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// A service address and the pool behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// Address, port, protocol.
+    pub key: VipKey,
+    /// Name of the pool; it exists. Empty on a backend.
+    pub pool: String,
+    /// Whether its packets carry hops.
+    pub second_chance: bool,
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What this host does.
+    pub role: Role,
+    /// Name of this node.
+    pub node: String,
+    /// Site of this node.
+    pub pop: String,
+    /// Name of this instance on the host; a plain word, it is part of paths.
+    pub instance: String,
+    /// Where a bpffs is mounted, or is to be mounted.
+    pub bpffs: PathBuf,
+    /// Where the daemon keeps what must outlive it.
+    pub state_dir: PathBuf,
+    /// Seed of the flow hash; none on a backend.
+    pub seed: Option<Seed>,
+    /// Whether packets that match no service are passed (`unmatched = "pass"`).
+    pub unmatched_pass: bool,
+    /// Outer source addresses, at most one a family; none = the interface's own.
+    pub sources: Vec<IpAddr>,
+    /// NICs; at least one.
+    pub interfaces: Vec<Interface>,
+    /// API.
+    pub control: Control,
+    /// Pools, in file order.
+    pub pools: Vec<Pool>,
+    /// VIPs, in file order, unique by key.
+    pub vips: Vec<Vip>,
+    /// Announced prefixes.
+    pub prefixes: Vec<IpNet>,
+    /// On a backend: who may send tunnelled packets.
+    pub allowed_senders: Vec<IpNet>,
+    /// Metrics listener and the like come later; kept so that the file is valid for all work.
+    pub metrics: Option<SocketAddr>,
+}
