@@ -1,0 +1,36 @@
+//! The maps. Tables and counters are separate, so that a second load of this object can share the
+//! tables and keep counters of its own.
+
+use anycast_lb_common::abi::{
+    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, Counter, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES,
+    MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, Verdict, VipEntry,
+};
+use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+
+/// `BPF_F_MMAPABLE`: the daemon writes tables through a mapping, without a system call an element.
+const MMAPABLE: usize = 1 << 10;
+
+#[btf_map]
+pub static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
+#[btf_map]
+pub static ADDRESSES: Array<AddressEntry, { 2 * ADDRESS_SLOTS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static SERVICES: Array<ServiceEntry, { 2 * SERVICE_SLOTS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static PREFIXES: Array<PrefixEntry, { 2 * MAX_PREFIXES as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static VIPS: Array<VipEntry, { MAX_VIPS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static POOLS: Array<PoolEntry, { MAX_POOLS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static SLOTS: Array<Slot, { ARENA_SLOTS as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+pub static MEMBERS: Array<Member, { MAX_MEMBERS as usize }, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static VERDICTS: PerCpuArray<Counter, { Verdict::COUNT as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static VIP_COUNTERS: PerCpuArray<Counter, { MAX_VIPS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static MEMBER_COUNTERS: PerCpuArray<Counter, { MAX_MEMBERS as usize }> = PerCpuArray::new();
