@@ -10,3 +10,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod checksum;
+pub mod hash;
+pub mod packet;
+pub mod wire;

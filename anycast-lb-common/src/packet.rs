@@ -1,0 +1,27 @@
+//! The frame that the packet logic works on: bytes behind bounds-checked access.
+//!
+//! In the kernel it is an XDP context, on the host a vector ([`Buffer`](crate::frame::Buffer) in the
+//! tests). All offsets are in bytes from the start of the Ethernet header.
+
+use bytemuck::Pod;
+
+/// A frame under way.
+pub trait Packet {
+    /// Length of the frame in bytes.
+    fn len(&self) -> usize;
+
+    /// The value of type `T` at `at`, or `None` where the frame ends before it does.
+    ///
+    /// `T` is a wire type: alignment 1, every bit pattern valid.
+    fn load<T: Pod>(&self, at: usize) -> Option<T>;
+
+    /// Writes `value` at `at`, or `None`, writing nothing, where it would not fit.
+    fn store<T: Pod>(&mut self, at: usize, value: &T) -> Option<()>;
+
+    /// Moves the start of the frame by `delta` bytes: a negative number makes room in front.
+    /// `None`, changing nothing, where there is none.
+    fn move_start(&mut self, delta: i32) -> Option<()>;
+
+    /// Cuts `surplus` bytes off the end. `None`, changing nothing, where they cannot go.
+    fn cut_end(&mut self, surplus: usize) -> Option<()>;
+}

@@ -1,0 +1,38 @@
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443) echo.
+
+use bytemuck::{Pod, Zeroable};
+use network_types::ip::IpProto;
+
+/// IP protocol number of ICMP.
+pub const ICMP: u8 = IpProto::Icmp as u8;
+/// Next-header number of ICMPv6.
+pub const ICMPV6: u8 = IpProto::Ipv6Icmp as u8;
+/// Echo request.
+pub const ECHO_REQUEST: u8 = 8;
+/// Echo reply.
+pub const ECHO_REPLY: u8 = 0;
+/// Echo request, ICMPv6.
+pub const ECHO_REQUEST_V6: u8 = 128;
+/// Echo reply, ICMPv6.
+pub const ECHO_REPLY_V6: u8 = 129;
+
+/// The header of an echo message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct IcmpEcho {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// Checksum, network order.
+    pub checksum: [u8; 2],
+    /// Identifier.
+    pub id: [u8; 2],
+    /// Sequence number.
+    pub sequence: [u8; 2],
+}
+
+impl IcmpEcho {
+    /// Bytes of the header.
+    pub const LEN: usize = size_of::<Self>();
+}
