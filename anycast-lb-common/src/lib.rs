@@ -10,7 +10,28 @@
 extern crate std;
 
 pub mod abi;
+pub mod backend;
 pub mod checksum;
+mod decap;
+mod echo;
+mod encap;
 pub mod hash;
+pub mod ingress;
 pub mod packet;
+mod parse;
+pub mod tables;
+pub mod template;
 pub mod wire;
+
+/// What became of a packet, and what to count it under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The way out.
+    pub verdict: abi::Verdict,
+    /// VIP, or 0 where none was found.
+    pub vip: abi::VipNumber,
+    /// Member that was chosen, or 0.
+    pub member: abi::MemberNumber,
+    /// Interface to transmit on; 0 = the one it came in by.
+    pub ifindex: u32,
+}

@@ -85,6 +85,17 @@ pub struct Member {
     pub reserved: [u8; 22],
 }
 
+impl Member {
+    /// The template as the headers it consists of.
+    #[inline(always)]
+    pub fn header<T: Pod>(&self) -> T {
+        const { assert!(size_of::<T>() <= MAX_TEMPLATE) };
+        // SAFETY: the template has at least as many bytes as `T`, any bytes are a valid `T`, and
+        // the read needs no alignment.
+        unsafe { self.template.as_ptr().cast::<T>().read_unaligned() }
+    }
+}
+
 const _: () = {
     assert!(size_of::<Member>() == 128);
     assert!(Encap::Gue6.header_len() <= MAX_TEMPLATE);

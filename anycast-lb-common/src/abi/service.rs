@@ -152,10 +152,7 @@ impl PrefixEntry {
 #[inline(always)]
 pub fn address_key(address: [u8; 16]) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
-    [
-        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-    ]
+    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
 }
 
 /// Key of a service. `protocol` is the IP protocol number, `port` in host order.

@@ -84,7 +84,7 @@ verdicts! {
     BadTable, "bad_table", Ingress, Drop, "A table names what does not exist: a fault of the controller.";
     NoNeighbour, "no_neighbour", Ingress, Drop, "The route or the MAC address of the backend is not known.";
     TooBig, "too_big", Ingress, Drop, "Does not fit the path to the backend once encapsulated.";
-    NoHeadroom, "no_headroom", Ingress, Drop, "The driver left no room for the outer header.";
+    NoHeadroom, "no_headroom", Ingress, Drop, "The driver left no room for the outer header, or refused to resize the frame.";
 
     DecapGue, "decap_gue", Backend, Pass, "GUE taken off, inner packet given to the kernel.";
     DecapIpip, "decap_ipip", Backend, Pass, "Outer IP header taken off, inner packet given to the kernel.";

@@ -1,0 +1,98 @@
+//! Answering an echo request on behalf of a VIP: the request is turned round in place.
+
+use bytemuck::Pod;
+
+use crate::abi::Verdict;
+use crate::checksum::{update, update_to_sent};
+use crate::packet::Packet;
+use crate::parse::{Datagram, Link};
+use crate::template::OUTER_TTL as REPLY_TTL;
+use crate::wire::icmp::{ECHO_REPLY, ECHO_REPLY_V6, ECHO_REQUEST, ECHO_REQUEST_V6};
+use crate::wire::{Ethernet, IcmpEcho, Ipv4, Ipv6};
+
+/// What differs between the families.
+pub(crate) trait Turn: Pod {
+    const REQUEST: u8;
+    const REPLY: u8;
+    /// Swaps source and destination, sets a fresh TTL.
+    fn turn(&mut self);
+    /// Whether an answer may be sent to the source: a unicast address of another host.
+    fn source_is_unicast(&self) -> bool;
+}
+
+impl Turn for Ipv4 {
+    const REQUEST: u8 = ECHO_REQUEST;
+    const REPLY: u8 = ECHO_REPLY;
+
+    #[inline(always)]
+    fn turn(&mut self) {
+        core::mem::swap(&mut self.source, &mut self.destination);
+        // TTL and protocol share a word of the checksum.
+        let old = u16::from_be_bytes([self.ttl, self.protocol]);
+        let new = u16::from_be_bytes([REPLY_TTL, self.protocol]);
+        self.ttl = REPLY_TTL;
+        self.checksum = update(u16::from_be_bytes(self.checksum), old, new).to_be_bytes();
+    }
+
+    #[inline(always)]
+    fn source_is_unicast(&self) -> bool {
+        // 0/8 "this network", 127/8 loopback, 224/3 multicast, reserved and broadcast.
+        let first = self.source[0];
+        first != 0 && first != 127 && first < 224
+    }
+}
+
+impl Turn for Ipv6 {
+    const REQUEST: u8 = ECHO_REQUEST_V6;
+    const REPLY: u8 = ECHO_REPLY_V6;
+
+    #[inline(always)]
+    fn turn(&mut self) {
+        core::mem::swap(&mut self.source, &mut self.destination);
+        self.hop_limit = REPLY_TTL;
+    }
+
+    #[inline(always)]
+    fn source_is_unicast(&self) -> bool {
+        // ff00::/8 multicast; ::/64 holds the unspecified and the loopback address, the mapped ones
+        // lie in ::/80, and nothing in ::/8 is a unicast address on a wire (RFC 4291 §2.4).
+        self.source[0] != 0 && self.source[0] != 0xff
+    }
+}
+
+/// Answers if `datagram`, whose transport is ICMP of the family of `ip`, is an echo request.
+///
+/// The checksum is updated, not recomputed: a damaged request gives a damaged reply.
+#[inline(always)]
+pub(crate) fn answer<P: Packet, H: Turn>(
+    packet: &mut P,
+    link: &Link,
+    mut ip: H,
+    datagram: &Datagram,
+    source_is_vip: bool,
+) -> Verdict {
+    if !datagram.holds(IcmpEcho::LEN) {
+        return Verdict::TruncatedTransport;
+    }
+    let Some(mut icmp) = packet.load::<IcmpEcho>(datagram.transport) else {
+        return Verdict::TruncatedTransport;
+    };
+    if icmp.kind != H::REQUEST || icmp.code != 0 {
+        return Verdict::IcmpUnsupported;
+    }
+    if link.is_group || source_is_vip || !ip.source_is_unicast() {
+        return Verdict::EchoSource;
+    }
+    let Some(mut ethernet) = packet.load::<Ethernet>(0) else {
+        return Verdict::TruncatedLink;
+    };
+    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+    ip.turn();
+    icmp.kind = H::REPLY;
+    let (old, new) = (u16::from_be_bytes([H::REQUEST, 0]), u16::from_be_bytes([H::REPLY, 0]));
+    icmp.checksum = update_to_sent(u16::from_be_bytes(icmp.checksum), old, new).to_be_bytes();
+    let written = packet.store(0, &ethernet).is_some()
+        && packet.store(datagram.start, &ip).is_some()
+        && packet.store(datagram.transport, &icmp).is_some();
+    if written { Verdict::EchoReply } else { Verdict::TruncatedTransport }
+}

@@ -1,0 +1,97 @@
+//! Putting a member's header in front of a packet.
+
+use crate::abi::{Encap, Member, Verdict};
+use crate::checksum::fold;
+use crate::packet::Packet;
+use crate::parse::Datagram;
+use crate::template::{Gue4, Gue6, Ipip4, Ipip6, L2};
+use crate::wire::ipv4::PROTOCOL_IPV4;
+use crate::wire::{Ethernet, Gue, Ipv4, Ipv6, Private, Udp, ethernet, ipv6};
+
+/// Set in the outer source port, so that it is never a privileged one.
+const HIGH_PORT: u16 = 0x8000;
+
+/// Sends `inner` off to `member`: cuts padding, replaces the link header (tags included) by the
+/// member's header. The inner packet does not change.
+#[inline(always)]
+pub(crate) fn encapsulate<P: Packet>(
+    packet: &mut P,
+    member: &Member,
+    encap: Encap,
+    inner: &Datagram,
+    hash: u64,
+) -> Result<Verdict, Verdict> {
+    let outer_len = encap.header_len() - Ethernet::LEN;
+    if outer_len + inner.len > member.mtu as usize {
+        return Err(Verdict::TooBig);
+    }
+    let surplus = packet.len() - (inner.start + inner.len);
+    if surplus != 0 {
+        packet.cut_end(surplus).ok_or(Verdict::NoHeadroom)?;
+    }
+    packet.move_start(inner.start as i32 - encap.header_len() as i32).ok_or(Verdict::NoHeadroom)?;
+    let len = (outer_len + inner.len) as u16;
+    match encap {
+        Encap::L2 => {
+            let mut header: L2 = member.header();
+            let ether_type = if inner.announced_as == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
+            header.link.ether_type = ether_type.to_be_bytes();
+            packet.store(0, &header)
+        }
+        Encap::Ipip4 => {
+            let mut header: Ipip4 = member.header();
+            header.ip.protocol = inner.announced_as;
+            finish_v4(&mut header.ip, inner.tos, len, inner.announced_as);
+            packet.store(0, &header)
+        }
+        Encap::Ipip6 => {
+            let mut header: Ipip6 = member.header();
+            header.ip.next_header = inner.announced_as;
+            finish_v6(&mut header.ip, inner.tos, len, hash);
+            packet.store(0, &header)
+        }
+        Encap::Gue4 => {
+            let mut header: Gue4 = member.header();
+            finish_v4(&mut header.ip, inner.tos, len, 0);
+            finish_gue(&mut header.udp, &mut header.gue, len - Ipv4::LEN as u16, inner, hash);
+            packet.store(0, &header)
+        }
+        Encap::Gue6 => {
+            let mut header: Gue6 = member.header();
+            finish_v6(&mut header.ip, inner.tos, len, hash);
+            finish_gue(&mut header.udp, &mut header.gue, len - Ipv6::LEN as u16, inner, hash);
+            packet.store(0, &header)
+        }
+    }
+    .ok_or(Verdict::NoHeadroom)?;
+    Ok(match encap {
+        Encap::L2 => Verdict::ForwardedL2,
+        Encap::Ipip4 | Encap::Ipip6 => Verdict::ForwardedIpip,
+        Encap::Gue4 | Encap::Gue6 => Verdict::ForwardedGue,
+    })
+}
+
+/// `protocol` is what the template's sum does not know yet: 4 or 41 for IPIP, 0 for GUE.
+#[inline(always)]
+fn finish_v4(ip: &mut Ipv4, tos: u8, len: u16, protocol: u8) {
+    let prepared = u16::from_be_bytes(ip.checksum);
+    ip.tos = tos;
+    ip.total_len = len.to_be_bytes();
+    ip.checksum = (!fold(prepared as u32 + tos as u32 + len as u32 + protocol as u32)).to_be_bytes();
+}
+
+/// The flow label carries the flow's entropy through ECMP and LAGs (RFC 6438).
+#[inline(always)]
+fn finish_v6(ip: &mut Ipv6, traffic_class: u8, len: u16, hash: u64) {
+    ip.version_class_flow = ipv6::version_class_flow(traffic_class, hash as u32);
+    ip.payload_len = (len - Ipv6::LEN as u16).to_be_bytes();
+}
+
+#[inline(always)]
+fn finish_gue(udp: &mut Udp, gue: &mut Gue, len: u16, inner: &Datagram, hash: u64) {
+    udp.ports.source = (HIGH_PORT | hash as u16).to_be_bytes();
+    udp.len = len.to_be_bytes();
+    gue.protocol = inner.announced_as;
+}
+
+const _: () = assert!(size_of::<Gue4>() - size_of::<Ipip4>() == Udp::LEN + Gue::LEN + Private::LEN);

@@ -1,0 +1,138 @@
+//! From a frame to the place where its transport header lies.
+
+use crate::abi::Verdict;
+use crate::packet::Packet;
+use crate::wire::ethernet::{VlanTag, is_vlan};
+use crate::wire::ipv4::{self, PROTOCOL_IPV4};
+use crate::wire::ipv6::{self, DESTINATION_OPTIONS, Extension, FragmentHeader, HOP_BY_HOP, PROTOCOL_IPV6, ROUTING};
+use crate::wire::{Ethernet, Ipv4, Ipv6};
+
+/// VLAN tags we look behind.
+const MAX_TAGS: usize = 2;
+/// IPv6 extension headers we look behind. RFC 8200 §4.1 names six kinds, most of them once.
+const MAX_EXTENSIONS: usize = 6;
+
+/// The link header.
+pub(crate) struct Link {
+    /// Bytes of it, VLAN tags included.
+    pub(crate) len: usize,
+    /// EtherType of what follows, host order.
+    pub(crate) ether_type: u16,
+    /// Whether the frame goes to a group of stations.
+    pub(crate) is_group: bool,
+}
+
+/// Ethernet and up to two VLAN tags; `None` where the frame ends before they do.
+#[inline(always)]
+pub(crate) fn link<P: Packet>(packet: &P) -> Option<Link> {
+    let ethernet: Ethernet = packet.load(0)?;
+    let mut link = Link {
+        len: Ethernet::LEN,
+        ether_type: u16::from_be_bytes(ethernet.ether_type),
+        is_group: ethernet.is_group(),
+    };
+    let mut tags = 0;
+    while tags < MAX_TAGS && is_vlan(link.ether_type) {
+        let tag: VlanTag = packet.load(link.len)?;
+        link.len += VlanTag::LEN;
+        link.ether_type = u16::from_be_bytes(tag.ether_type);
+        tags += 1;
+    }
+    Some(link)
+}
+
+/// A whole (unfragmented) IP packet to one of our addresses.
+pub(crate) struct Datagram {
+    /// Where the IP header starts.
+    pub(crate) start: usize,
+    /// Bytes of the IP packet as its header says; the frame holds at least as many.
+    pub(crate) len: usize,
+    /// Where the transport header starts; at most `start + len`.
+    pub(crate) transport: usize,
+    /// Protocol of the transport.
+    pub(crate) protocol: u8,
+    /// TOS or traffic class.
+    pub(crate) tos: u8,
+    /// The number by which an outer header announces this packet: 4 or 41.
+    pub(crate) announced_as: u8,
+}
+
+impl Datagram {
+    /// Whether the packet holds `needed` bytes of transport.
+    #[inline(always)]
+    pub(crate) fn holds(&self, needed: usize) -> bool {
+        self.transport + needed <= self.start + self.len
+    }
+}
+
+/// The IPv4 packet whose header is `ip`.
+#[inline(always)]
+pub(crate) fn ipv4<P: Packet>(packet: &P, link: &Link, ip: &Ipv4) -> Result<Datagram, Verdict> {
+    let header_len = ip.header_len();
+    let len = ip.total_len();
+    if !ip.is_sane() || len < header_len {
+        return Err(Verdict::MalformedIpv4);
+    }
+    if link.len + len > packet.len() {
+        return Err(Verdict::LengthBeyondFrame);
+    }
+    if u16::from_be_bytes(ip.fragment) & ipv4::FRAGMENT_BITS != 0 {
+        return Err(Verdict::Fragment);
+    }
+    Ok(Datagram {
+        start: link.len,
+        len,
+        transport: link.len + header_len,
+        protocol: ip.protocol,
+        tos: ip.tos,
+        announced_as: PROTOCOL_IPV4,
+    })
+}
+
+/// The IPv6 packet whose fixed header is `ip`, its extension headers walked.
+#[inline(always)]
+pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Datagram, Verdict> {
+    let len = ip.total_len();
+    if !ip.is_sane() {
+        return Err(Verdict::MalformedIpv6);
+    }
+    if link.len + len > packet.len() {
+        return Err(Verdict::LengthBeyondFrame);
+    }
+    let mut datagram = Datagram {
+        start: link.len,
+        len,
+        transport: link.len + Ipv6::LEN,
+        protocol: ip.next_header,
+        tos: ip.traffic_class(),
+        announced_as: PROTOCOL_IPV6,
+    };
+    let mut walked = 0;
+    while is_extension(datagram.protocol) {
+        if walked == MAX_EXTENSIONS {
+            return Err(Verdict::ExtensionHeaders);
+        }
+        walked += 1;
+        if datagram.protocol == ipv6::FRAGMENT {
+            let header: FragmentHeader = packet.load(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
+            if !header.is_atomic() {
+                return Err(Verdict::Fragment);
+            }
+            datagram.protocol = header.next_header;
+            datagram.transport += FragmentHeader::LEN;
+        } else {
+            let header: Extension = packet.load(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
+            datagram.protocol = header.next_header;
+            datagram.transport += header.total_len();
+        }
+        if !datagram.holds(0) {
+            return Err(Verdict::ExtensionHeaders);
+        }
+    }
+    Ok(datagram)
+}
+
+#[inline(always)]
+fn is_extension(next_header: u8) -> bool {
+    matches!(next_header, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | ipv6::FRAGMENT)
+}

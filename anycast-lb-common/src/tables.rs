@@ -1,0 +1,105 @@
+//! The maps as the packet logic sees them, and the look-ups in them.
+
+use crate::abi::{
+    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, MAX_PREFIXES, Member, MemberNumber, PrefixEntry,
+    SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, service_key, service_slots,
+};
+use crate::wire::transport::{TCP, UDP};
+
+/// Access to the tables; indices are bounds-checked, `None` means there is no such element.
+pub trait Tables {
+    /// The half in force (0 or 1) and its header.
+    fn active(&self) -> Option<(u32, &Buffer)>;
+    /// An element of the address table, both halves counted through.
+    fn address(&self, index: u32) -> Option<&AddressEntry>;
+    /// An element of the service table, both halves counted through.
+    fn service(&self, index: u32) -> Option<&ServiceEntry>;
+    /// An element of the prefix table, both halves counted through.
+    fn prefix(&self, index: u32) -> Option<&PrefixEntry>;
+    /// A VIP.
+    fn vip(&self, number: VipNumber) -> Option<VipEntry>;
+    /// The word that says where a pool's table lies, read once.
+    fn pool_table(&self, pool: u16) -> Option<u64>;
+    /// A slot of the arena.
+    fn slot(&self, index: u32) -> Option<Slot>;
+    /// A member.
+    fn member(&self, number: MemberNumber) -> Option<&Member>;
+}
+
+/// One half of the double-buffered tables: what a packet sees from its first look to its last.
+pub(crate) struct View<'a, T> {
+    tables: &'a T,
+    half: u32,
+    pub(crate) header: &'a Buffer,
+}
+
+impl<'a, T: Tables> View<'a, T> {
+    #[inline(always)]
+    pub(crate) fn new(tables: &'a T) -> Option<Self> {
+        let (half, header) = tables.active()?;
+        Some(View { tables, half: half & 1, header })
+    }
+
+    /// What this host knows about `address`.
+    #[inline(always)]
+    pub(crate) fn address(&self, address: [u64; 2]) -> Option<&'a AddressEntry> {
+        let [first, second] = address_slots(address, self.header.salt);
+        let base = self.half * ADDRESS_SLOTS;
+        let entry = self.tables.address(base + first)?;
+        if entry.address == address && entry.flags != 0 {
+            return Some(entry);
+        }
+        let entry = self.tables.address(base + second)?;
+        (entry.address == address && entry.flags != 0).then_some(entry)
+    }
+
+    /// The VIP for `protocol` and `port` (host order) at `address`, or 0: the exact port, then any
+    /// port, then any protocol.
+    #[inline(always)]
+    pub(crate) fn vip(&self, address: &AddressEntry, protocol: u8, port: u16) -> VipNumber {
+        let any_port = match protocol {
+            TCP => address.any_tcp,
+            UDP => address.any_udp,
+            _ => return address.any_protocol,
+        };
+        if address.flags & AddressFlags::PORTS != 0 {
+            let exact = self.service(service_key(address.id, protocol, port));
+            if exact != 0 {
+                return exact;
+            }
+        }
+        if any_port != 0 { any_port } else { address.any_protocol }
+    }
+
+    #[inline(always)]
+    fn service(&self, key: u64) -> VipNumber {
+        let slots = service_slots(key, self.header.salt);
+        let base = self.half * SERVICE_SLOTS;
+        let mut i = 0;
+        while i < slots.len() {
+            match self.tables.service(base + slots[i]) {
+                Some(entry) if entry.key == key => return entry.vip,
+                _ => i += 1,
+            }
+        }
+        0
+    }
+
+    /// Whether one of our prefixes contains `address`.
+    #[inline(always)]
+    pub(crate) fn in_prefix(&self, address: [u64; 2]) -> bool {
+        let base = self.half * MAX_PREFIXES;
+        let mut i = 0;
+        while i < MAX_PREFIXES {
+            if i >= self.header.prefixes {
+                return false;
+            }
+            match self.tables.prefix(base + i) {
+                Some(prefix) if prefix.contains(address) => return true,
+                Some(_) => i += 1,
+                None => return false,
+            }
+        }
+        false
+    }
+}
