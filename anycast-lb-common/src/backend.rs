@@ -49,7 +49,7 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, V
     let link = parse::link(packet).ok_or(Verdict::NotTunnel)?;
     match link.ether_type {
         ethernet::IPV4 => {
-            let ip: Ipv4 = packet.load(link.len).ok_or(Verdict::NotTunnel)?;
+            let ip: &Ipv4 = packet.view(link.len).ok_or(Verdict::NotTunnel)?;
             if ip.is_later_fragment() && ip.protocol == UDP {
                 // Whose it is, the first fragment knew: the kernel's business.
                 return Err(Verdict::NotTunnel);
@@ -69,7 +69,7 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, V
             take(packet, tables, &link, &outer)
         }
         ethernet::IPV6 => {
-            let ip: Ipv6 = packet.load(link.len).ok_or(Verdict::NotTunnel)?;
+            let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::NotTunnel)?;
             let outer = Outer {
                 source: address_key(ip.source),
                 destination: address_key(ip.destination),
@@ -99,15 +99,15 @@ fn take<P: Packet, T: Tables>(
     if !outer.is_sane {
         return Err(Verdict::NotTunnel);
     }
-    let (udp, verdict) = match outer.protocol {
+    let udp_len = match outer.protocol {
         UDP => {
-            let udp: Udp = packet.load(outer.payload).ok_or(Verdict::NotTunnel)?;
+            let udp: &Udp = packet.view(outer.payload).ok_or(Verdict::NotTunnel)?;
             if udp.ports.destination != gue::PORT.to_be_bytes() {
                 return Err(Verdict::NotTunnel);
             }
-            (Some(udp), Verdict::DecapGue)
+            u16::from_be_bytes(udp.len) as usize
         }
-        PROTOCOL_IPV4 | PROTOCOL_IPV6 => (None, Verdict::DecapIpip),
+        PROTOCOL_IPV4 | PROTOCOL_IPV6 => 0,
         _ => return Err(Verdict::NotTunnel),
     };
     let view = View::new(tables).ok_or(Verdict::NotForUs)?;
@@ -123,27 +123,26 @@ fn take<P: Packet, T: Tables>(
     if outer.end > packet.len() {
         return Err(Verdict::OuterMalformed);
     }
-    let (start, protocol) = match udp {
-        Some(udp) => unwrap_gue(packet, outer, &udp)?,
-        None => (outer.payload, outer.protocol),
+    let (start, protocol) = match outer.protocol {
+        UDP => unwrap_gue(packet, outer, udp_len)?,
+        protocol => (outer.payload, protocol),
     };
     let inner = Inner::parse(packet, start, outer.end, protocol)?;
     if !view.address(inner.destination).is_some_and(|entry| entry.flags & AddressFlags::VIP != 0) {
         return Err(Verdict::InnerNotVip);
     }
     decap::strip(packet, link, &inner, outer.tos)?;
-    Ok(verdict)
+    Ok(if outer.protocol == UDP { Verdict::DecapGue } else { Verdict::DecapIpip })
 }
 
 /// Where the packet inside GUE starts, and its protocol.
 #[inline(always)]
-fn unwrap_gue<P: Packet>(packet: &P, outer: &Outer, udp: &Udp) -> Result<(usize, u8), Verdict> {
-    let len = u16::from_be_bytes(udp.len) as usize;
+fn unwrap_gue<P: Packet>(packet: &P, outer: &Outer, udp_len: usize) -> Result<(usize, u8), Verdict> {
     let base = outer.payload + Udp::LEN;
-    if outer.payload + len != outer.end || base + Gue::LEN > outer.end {
+    if outer.payload + udp_len != outer.end || base + Gue::LEN > outer.end {
         return Err(Verdict::OuterMalformed);
     }
-    let gue: Gue = packet.load(base).ok_or(Verdict::OuterMalformed)?;
+    let gue: &Gue = packet.view(base).ok_or(Verdict::OuterMalformed)?;
     if !gue.is_plain() {
         return Err(Verdict::GueVersion);
     }
@@ -156,7 +155,7 @@ fn unwrap_gue<P: Packet>(packet: &P, outer: &Outer, udp: &Udp) -> Result<(usize,
         return Err(Verdict::GueLength);
     }
     if private_len != 0 {
-        let private: Private = packet.load(base + Gue::LEN).ok_or(Verdict::GueLength)?;
+        let private: &Private = packet.view(base + Gue::LEN).ok_or(Verdict::GueLength)?;
         if private.kind != outer.private_kind {
             return Err(Verdict::GueType);
         }

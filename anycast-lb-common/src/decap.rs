@@ -8,7 +8,7 @@ use crate::packet::Packet;
 use crate::parse::Link;
 use crate::wire::ethernet::VlanTag;
 use crate::wire::ipv4::{PROTOCOL_IPV4, mapped};
-use crate::wire::{Ethernet, Ipv4, Ipv6, ethernet};
+use crate::wire::{Ethernet, Ipv4, Ipv6, ethernet, ipv6};
 
 /// ECN bits of TOS and traffic class (RFC 3168).
 const ECN: u8 = 0b11;
@@ -25,14 +25,10 @@ const CE: u8 = 0b11;
 pub(crate) struct Inner {
     start: usize,
     len: usize,
-    header: Header,
+    tos: u8,
+    is_v4: bool,
     /// Destination address as the tables know it.
     pub(crate) destination: [u64; 2],
-}
-
-enum Header {
-    V4(Ipv4),
-    V6(Ipv6),
 }
 
 impl Inner {
@@ -46,19 +42,19 @@ impl Inner {
         protocol: u8,
     ) -> Result<Self, Verdict> {
         let inner = if protocol == PROTOCOL_IPV4 {
-            let ip: Ipv4 = packet.load(start).ok_or(Verdict::InnerMalformed)?;
+            let ip: &Ipv4 = packet.view(start).ok_or(Verdict::InnerMalformed)?;
             if !ip.is_sane() || ip.total_len() < ip.header_len() {
                 return Err(Verdict::InnerMalformed);
             }
             let destination = address_key(mapped(ip.destination));
-            Inner { start, len: ip.total_len(), header: Header::V4(ip), destination }
+            Inner { start, len: ip.total_len(), tos: ip.tos, is_v4: true, destination }
         } else {
-            let ip: Ipv6 = packet.load(start).ok_or(Verdict::InnerMalformed)?;
+            let ip: &Ipv6 = packet.view(start).ok_or(Verdict::InnerMalformed)?;
             if !ip.is_sane() {
                 return Err(Verdict::InnerMalformed);
             }
             let destination = address_key(ip.destination);
-            Inner { start, len: ip.total_len(), header: Header::V6(ip), destination }
+            Inner { start, len: ip.total_len(), tos: ip.traffic_class(), is_v4: false, destination }
         };
         if inner.start + inner.len > end {
             return Err(Verdict::InnerLength);
@@ -81,11 +77,7 @@ pub(crate) fn strip<P: Packet>(
     if surplus != 0 {
         packet.cut_end(surplus).ok_or(Verdict::DecapFailed)?;
     }
-    let ether_type = match inner.header {
-        Header::V4(_) => ethernet::IPV4,
-        Header::V6(_) => ethernet::IPV6,
-    }
-    .to_be_bytes();
+    let ether_type = if inner.is_v4 { ethernet::IPV4 } else { ethernet::IPV6 }.to_be_bytes();
     const ONE_TAG: usize = Ethernet::LEN + VlanTag::LEN;
     const TWO_TAGS: usize = ONE_TAG + VlanTag::LEN;
     match link.len {
@@ -97,11 +89,13 @@ pub(crate) fn strip<P: Packet>(
     .ok_or(Verdict::DecapFailed)
 }
 
-/// A link header of `N` VLAN tags, whose last EtherType is replaced.
+/// A link header of `N` VLAN tags, cut into pieces that fit registers: a copy as a whole would
+/// become a `memmove`, byte by byte.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Tagged<const N: usize> {
-    addresses: [u8; 2 * ethernet::MAC_LEN],
+    macs_front: [u8; 8],
+    macs_back: [u8; 4],
     tags: [[u8; VlanTag::LEN]; N],
     ether_type: [u8; 2],
 }
@@ -111,40 +105,46 @@ unsafe impl<const N: usize> Zeroable for Tagged<N> {}
 // SAFETY: as above.
 unsafe impl<const N: usize> Pod for Tagged<N> {}
 
+/// Moves the link header up to the inner packet and replaces its last EtherType.
 #[inline(always)]
 fn keep_link<P: Packet, const N: usize>(packet: &mut P, inner: &Inner, ether_type: [u8; 2]) -> Option<()> {
-    let mut link: Tagged<N> = packet.load(0)?;
-    link.ether_type = ether_type;
+    let link: &Tagged<N> = packet.view(0)?;
+    let (front, back) = (u64::from_ne_bytes(link.macs_front), u32::from_ne_bytes(link.macs_back));
+    let tags = link.tags.map(u32::from_ne_bytes);
     packet.move_start((inner.start - size_of::<Tagged<N>>()) as i32)?;
-    packet.store(0, &link)
+    let link: &mut Tagged<N> = packet.view_mut(0)?;
+    link.macs_front = front.to_ne_bytes();
+    link.macs_back = back.to_ne_bytes();
+    link.tags = tags.map(u32::to_ne_bytes);
+    link.ether_type = ether_type;
+    Some(())
 }
 
 /// RFC 6040 §4.2, the decapsulation table.
 #[inline(always)]
 fn carry_ecn<P: Packet>(packet: &mut P, inner: &Inner, outer_tos: u8) -> Result<(), Verdict> {
-    let inner_tos = match &inner.header {
-        Header::V4(ip) => ip.tos,
-        Header::V6(ip) => ip.traffic_class(),
-    };
-    let ecn = match (inner_tos & ECN, outer_tos & ECN) {
+    let ecn = match (inner.tos & ECN, outer_tos & ECN) {
         (NOT_ECT, CE) => return Err(Verdict::InnerCe),
         (ECT_0 | ECT_1, CE) => CE,
         (ECT_0, ECT_1) => ECT_1,
         _ => return Ok(()),
     };
-    let tos = inner_tos & !ECN | ecn;
-    match inner.header {
-        Header::V4(mut ip) => {
-            let old = u16::from_be_bytes([ip.version_ihl, ip.tos]);
-            ip.tos = tos;
-            let new = u16::from_be_bytes([ip.version_ihl, ip.tos]);
-            ip.checksum = update(u16::from_be_bytes(ip.checksum), old, new).to_be_bytes();
-            packet.store(inner.start, &ip)
-        }
-        Header::V6(mut ip) => {
-            ip.version_class_flow[1] = tos << 4 | ip.version_class_flow[1] & 0xf;
-            packet.store(inner.start, &ip)
-        }
+    let tos = inner.tos & !ECN | ecn;
+    mark(packet, inner, tos).ok_or(Verdict::DecapFailed)
+}
+
+/// Writes TOS or traffic class. Congestion is rare: the header is looked up again.
+#[inline(always)]
+fn mark<P: Packet>(packet: &mut P, inner: &Inner, tos: u8) -> Option<()> {
+    if inner.is_v4 {
+        let ip: &mut Ipv4 = packet.view_mut(inner.start)?;
+        let old = u16::from_be_bytes([ip.version_ihl, ip.tos]);
+        let new = u16::from_be_bytes([ip.version_ihl, tos]);
+        ip.tos = tos;
+        ip.checksum = update(u16::from_be_bytes(ip.checksum), old, new).to_be_bytes();
+    } else {
+        let ip: &mut Ipv6 = packet.view_mut(inner.start)?;
+        ip.version_class_flow = ipv6::with_traffic_class(ip.version_class_flow, tos);
     }
-    .ok_or(Verdict::DecapFailed)
+    Some(())
 }

@@ -67,32 +67,38 @@ impl Turn for Ipv6 {
 pub(crate) fn answer<P: Packet, H: Turn>(
     packet: &mut P,
     link: &Link,
-    mut ip: H,
     datagram: &Datagram,
     source_is_vip: bool,
 ) -> Verdict {
     if !datagram.holds(IcmpEcho::LEN) {
         return Verdict::TruncatedTransport;
     }
-    let Some(mut icmp) = packet.load::<IcmpEcho>(datagram.transport) else {
-        return Verdict::TruncatedTransport;
-    };
+    turn::<P, H>(packet, link, datagram, source_is_vip).unwrap_or(Verdict::TruncatedTransport)
+}
+
+/// `None` where the frame is shorter than was checked, which does not happen.
+#[inline(always)]
+fn turn<P: Packet, H: Turn>(
+    packet: &mut P,
+    link: &Link,
+    datagram: &Datagram,
+    source_is_vip: bool,
+) -> Option<Verdict> {
+    let icmp: &IcmpEcho = packet.view(datagram.transport)?;
     if icmp.kind != H::REQUEST || icmp.code != 0 {
-        return Verdict::IcmpUnsupported;
+        return Some(Verdict::IcmpUnsupported);
     }
-    if link.is_group || source_is_vip || !ip.source_is_unicast() {
-        return Verdict::EchoSource;
-    }
-    let Some(mut ethernet) = packet.load::<Ethernet>(0) else {
-        return Verdict::TruncatedLink;
-    };
-    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
-    ip.turn();
-    icmp.kind = H::REPLY;
     let (old, new) = (u16::from_be_bytes([H::REQUEST, 0]), u16::from_be_bytes([H::REPLY, 0]));
-    icmp.checksum = update_to_sent(u16::from_be_bytes(icmp.checksum), old, new).to_be_bytes();
-    let written = packet.store(0, &ethernet).is_some()
-        && packet.store(datagram.start, &ip).is_some()
-        && packet.store(datagram.transport, &icmp).is_some();
-    if written { Verdict::EchoReply } else { Verdict::TruncatedTransport }
+    let checksum = update_to_sent(u16::from_be_bytes(icmp.checksum), old, new);
+    let ip: &H = packet.view(datagram.start)?;
+    if link.is_group || source_is_vip || !ip.source_is_unicast() {
+        return Some(Verdict::EchoSource);
+    }
+    let icmp: &mut IcmpEcho = packet.view_mut(datagram.transport)?;
+    icmp.kind = H::REPLY;
+    icmp.checksum = checksum.to_be_bytes();
+    packet.view_mut::<H>(datagram.start)?.turn();
+    let ethernet: &mut Ethernet = packet.view_mut(0)?;
+    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+    Some(Verdict::EchoReply)
 }

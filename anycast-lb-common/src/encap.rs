@@ -31,39 +31,7 @@ pub(crate) fn encapsulate<P: Packet>(
     }
     packet.move_start(inner.start as i32 - encap.header_len() as i32).ok_or(Verdict::NoHeadroom)?;
     let len = (outer_len + inner.len) as u16;
-    match encap {
-        Encap::L2 => {
-            let mut header: L2 = member.header();
-            let ether_type = if inner.announced_as == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
-            header.link.ether_type = ether_type.to_be_bytes();
-            packet.store(0, &header)
-        }
-        Encap::Ipip4 => {
-            let mut header: Ipip4 = member.header();
-            header.ip.protocol = inner.announced_as;
-            finish_v4(&mut header.ip, inner.tos, len, inner.announced_as);
-            packet.store(0, &header)
-        }
-        Encap::Ipip6 => {
-            let mut header: Ipip6 = member.header();
-            header.ip.next_header = inner.announced_as;
-            finish_v6(&mut header.ip, inner.tos, len, hash);
-            packet.store(0, &header)
-        }
-        Encap::Gue4 => {
-            let mut header: Gue4 = member.header();
-            finish_v4(&mut header.ip, inner.tos, len, 0);
-            finish_gue(&mut header.udp, &mut header.gue, len - Ipv4::LEN as u16, inner, hash);
-            packet.store(0, &header)
-        }
-        Encap::Gue6 => {
-            let mut header: Gue6 = member.header();
-            finish_v6(&mut header.ip, inner.tos, len, hash);
-            finish_gue(&mut header.udp, &mut header.gue, len - Ipv6::LEN as u16, inner, hash);
-            packet.store(0, &header)
-        }
-    }
-    .ok_or(Verdict::NoHeadroom)?;
+    write_header(packet, member, encap, inner, len, hash).ok_or(Verdict::NoHeadroom)?;
     Ok(match encap {
         Encap::L2 => Verdict::ForwardedL2,
         Encap::Ipip4 | Encap::Ipip6 => Verdict::ForwardedIpip,
@@ -71,10 +39,58 @@ pub(crate) fn encapsulate<P: Packet>(
     })
 }
 
+/// Copies the template over the first bytes of the frame and fills in what depends on the packet;
+/// `len` is the outer IP packet's.
+#[inline(always)]
+fn write_header<P: Packet>(
+    packet: &mut P,
+    member: &Member,
+    encap: Encap,
+    inner: &Datagram,
+    len: u16,
+    hash: u64,
+) -> Option<()> {
+    match encap {
+        Encap::L2 => {
+            let header: &mut L2 = packet.view_mut(0)?;
+            *header = *member.header();
+            let ether_type = if inner.announced_as == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
+            header.link.ether_type = ether_type.to_be_bytes();
+        }
+        Encap::Ipip4 => {
+            let template: &Ipip4 = member.header();
+            let header: &mut Ipip4 = packet.view_mut(0)?;
+            *header = *template;
+            header.ip.protocol = inner.announced_as;
+            finish_v4(&mut header.ip, &template.ip, inner.tos, len, inner.announced_as);
+        }
+        Encap::Ipip6 => {
+            let header: &mut Ipip6 = packet.view_mut(0)?;
+            *header = *member.header();
+            header.ip.next_header = inner.announced_as;
+            finish_v6(&mut header.ip, inner.tos, len, hash);
+        }
+        Encap::Gue4 => {
+            let template: &Gue4 = member.header();
+            let header: &mut Gue4 = packet.view_mut(0)?;
+            *header = *template;
+            finish_v4(&mut header.ip, &template.ip, inner.tos, len, 0);
+            finish_gue(&mut header.udp, &mut header.gue, len - Ipv4::LEN as u16, inner, hash);
+        }
+        Encap::Gue6 => {
+            let header: &mut Gue6 = packet.view_mut(0)?;
+            *header = *member.header();
+            finish_v6(&mut header.ip, inner.tos, len, hash);
+            finish_gue(&mut header.udp, &mut header.gue, len - Ipv6::LEN as u16, inner, hash);
+        }
+    }
+    Some(())
+}
+
 /// `protocol` is what the template's sum does not know yet: 4 or 41 for IPIP, 0 for GUE.
 #[inline(always)]
-fn finish_v4(ip: &mut Ipv4, tos: u8, len: u16, protocol: u8) {
-    let prepared = u16::from_be_bytes(ip.checksum);
+fn finish_v4(ip: &mut Ipv4, template: &Ipv4, tos: u8, len: u16, protocol: u8) {
+    let prepared = u16::from_be_bytes(template.checksum);
     ip.tos = tos;
     ip.total_len = len.to_be_bytes();
     ip.checksum = (!fold(prepared as u32 + tos as u32 + len as u32 + protocol as u32)).to_be_bytes();

@@ -36,31 +36,31 @@ fn decide<P: Packet, T: Tables>(
     let view = View::new(tables).ok_or(Verdict::BadTable)?;
     match link.ether_type {
         ethernet::IPV4 => {
-            let ip: Ipv4 = packet.load(link.len).ok_or(Verdict::MalformedIpv4)?;
+            let ip: &Ipv4 = packet.view(link.len).ok_or(Verdict::MalformedIpv4)?;
             let address = our_address(&view, address_key(mapped(ip.destination)))?;
-            let datagram = parse::ipv4(packet, &link, &ip)?;
+            let datagram = parse::ipv4(packet, &link, ip)?;
             if datagram.protocol == ICMP {
                 let source_is_vip = view.address(address_key(mapped(ip.source))).is_some_and(is_vip);
-                return Ok(echo::answer(packet, &link, ip, &datagram, source_is_vip));
+                return Ok(echo::answer::<P, Ipv4>(packet, &link, &datagram, source_is_vip));
             }
+            let addresses = words_v4(ip.source, ip.destination);
             let (ports, vip) = service(packet, &view, address, &datagram)?;
             outcome.vip = vip;
-            let flow =
-                Flow { addresses: words_v4(ip.source, ip.destination), ports, protocol: datagram.protocol };
+            let flow = Flow { addresses, ports, protocol: datagram.protocol };
             forward(packet, tables, &datagram, flow, &view.header.keys, outcome)
         }
         ethernet::IPV6 => {
-            let ip: Ipv6 = packet.load(link.len).ok_or(Verdict::MalformedIpv6)?;
+            let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::MalformedIpv6)?;
             let address = our_address(&view, address_key(ip.destination))?;
-            let datagram = parse::ipv6(packet, &link, &ip)?;
+            let datagram = parse::ipv6(packet, &link, ip)?;
             if datagram.protocol == ICMPV6 {
                 let source_is_vip = view.address(address_key(ip.source)).is_some_and(is_vip);
-                return Ok(echo::answer(packet, &link, ip, &datagram, source_is_vip));
+                return Ok(echo::answer::<P, Ipv6>(packet, &link, &datagram, source_is_vip));
             }
+            let addresses = words_v6(ip.source, ip.destination);
             let (ports, vip) = service(packet, &view, address, &datagram)?;
             outcome.vip = vip;
-            let flow =
-                Flow { addresses: words_v6(ip.source, ip.destination), ports, protocol: datagram.protocol };
+            let flow = Flow { addresses, ports, protocol: datagram.protocol };
             forward(packet, tables, &datagram, flow, &view.header.keys, outcome)
         }
         _ => Err(Verdict::NotIp),
@@ -108,7 +108,7 @@ fn service<P: Packet, T: Tables>(
         if !datagram.holds(needed) {
             return Err(Verdict::TruncatedTransport);
         }
-        let ports: Ports = packet.load(datagram.transport).ok_or(Verdict::TruncatedTransport)?;
+        let ports: &Ports = packet.view(datagram.transport).ok_or(Verdict::TruncatedTransport)?;
         let [a, b] = ports.source;
         let [c, d] = ports.destination;
         (u32::from_le_bytes([a, b, c, d]), u16::from_be_bytes(ports.destination))

@@ -10,13 +10,16 @@ pub trait Packet {
     /// Length of the frame in bytes.
     fn len(&self) -> usize;
 
-    /// The value of type `T` at `at`, or `None` where the frame ends before it does.
+    /// The bytes at `at` as a `T`, or `None` where the frame ends before it does.
     ///
-    /// `T` is a wire type: alignment 1, every bit pattern valid.
-    fn load<T: Pod>(&self, at: usize) -> Option<T>;
+    /// `T` is a wire type: alignment 1, every bit pattern valid. A view borrows the frame, so none
+    /// survives a resize: what the verifier demands, the borrow checker enforces. Views are used
+    /// rather than copies because a copy of a byte-aligned type ends up on the stack, where the
+    /// verifier wants aligned words.
+    fn view<T: Pod>(&self, at: usize) -> Option<&T>;
 
-    /// Writes `value` at `at`, or `None`, writing nothing, where it would not fit.
-    fn store<T: Pod>(&mut self, at: usize, value: &T) -> Option<()>;
+    /// The same for writing.
+    fn view_mut<T: Pod>(&mut self, at: usize) -> Option<&mut T>;
 
     /// Moves the start of the frame by `delta` bytes: a negative number makes room in front.
     /// `None`, changing nothing, where there is none.

@@ -25,7 +25,7 @@ pub(crate) struct Link {
 /// Ethernet and up to two VLAN tags; `None` where the frame ends before they do.
 #[inline(always)]
 pub(crate) fn link<P: Packet>(packet: &P) -> Option<Link> {
-    let ethernet: Ethernet = packet.load(0)?;
+    let ethernet: &Ethernet = packet.view(0)?;
     let mut link = Link {
         len: Ethernet::LEN,
         ether_type: u16::from_be_bytes(ethernet.ether_type),
@@ -33,7 +33,7 @@ pub(crate) fn link<P: Packet>(packet: &P) -> Option<Link> {
     };
     let mut tags = 0;
     while tags < MAX_TAGS && is_vlan(link.ether_type) {
-        let tag: VlanTag = packet.load(link.len)?;
+        let tag: &VlanTag = packet.view(link.len)?;
         link.len += VlanTag::LEN;
         link.ether_type = u16::from_be_bytes(tag.ether_type);
         tags += 1;
@@ -114,14 +114,14 @@ pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Data
         }
         walked += 1;
         if datagram.protocol == ipv6::FRAGMENT {
-            let header: FragmentHeader = packet.load(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
+            let header: &FragmentHeader = packet.view(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
             if !header.is_atomic() {
                 return Err(Verdict::Fragment);
             }
             datagram.protocol = header.next_header;
             datagram.transport += FragmentHeader::LEN;
         } else {
-            let header: Extension = packet.load(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
+            let header: &Extension = packet.view(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
             datagram.protocol = header.next_header;
             datagram.transport += header.total_len();
         }

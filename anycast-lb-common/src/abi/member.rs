@@ -88,11 +88,10 @@ pub struct Member {
 impl Member {
     /// The template as the headers it consists of.
     #[inline(always)]
-    pub fn header<T: Pod>(&self) -> T {
-        const { assert!(size_of::<T>() <= MAX_TEMPLATE) };
-        // SAFETY: the template has at least as many bytes as `T`, any bytes are a valid `T`, and
-        // the read needs no alignment.
-        unsafe { self.template.as_ptr().cast::<T>().read_unaligned() }
+    pub fn header<T: Pod>(&self) -> &T {
+        const { assert!(size_of::<T>() <= MAX_TEMPLATE && align_of::<T>() == 1) };
+        // SAFETY: the template has at least as many bytes as `T`, and any bytes are a valid `T`.
+        unsafe { &*self.template.as_ptr().cast::<T>() }
     }
 }
 

@@ -61,6 +61,13 @@ pub fn version_class_flow(traffic_class: u8, flow_label: u32) -> [u8; 4] {
     (6 << 28 | (traffic_class as u32) << 20 | flow_label & 0xf_ffff).to_be_bytes()
 }
 
+/// `word`, the header's first, with another traffic class.
+#[inline(always)]
+pub fn with_traffic_class(word: [u8; 4], traffic_class: u8) -> [u8; 4] {
+    let flow_label = u32::from_be_bytes(word);
+    version_class_flow(traffic_class, flow_label)
+}
+
 /// The first two bytes of an options or routing header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
