@@ -75,7 +75,7 @@ pub(crate) fn strip<P: Packet>(
     carry_ecn(packet, inner, outer_tos)?;
     let surplus = packet.len() - (inner.start + inner.len);
     if surplus != 0 {
-        packet.cut_end(surplus).ok_or(Verdict::DecapFailed)?;
+        packet.cut_end(surplus).ok_or(Verdict::InnerLength)?;
     }
     let ether_type = if inner.is_v4 { ethernet::IPV4 } else { ethernet::IPV6 }.to_be_bytes();
     const ONE_TAG: usize = Ethernet::LEN + VlanTag::LEN;
@@ -86,7 +86,7 @@ pub(crate) fn strip<P: Packet>(
         TWO_TAGS => keep_link::<P, 2>(packet, inner, ether_type),
         _ => None,
     }
-    .ok_or(Verdict::DecapFailed)
+    .ok_or(Verdict::InnerLength)
 }
 
 /// A link header of `N` VLAN tags, cut into pieces that fit registers: a copy as a whole would
@@ -130,7 +130,7 @@ fn carry_ecn<P: Packet>(packet: &mut P, inner: &Inner, outer_tos: u8) -> Result<
         _ => return Ok(()),
     };
     let tos = inner.tos & !ECN | ecn;
-    mark(packet, inner, tos).ok_or(Verdict::DecapFailed)
+    mark(packet, inner, tos).ok_or(Verdict::InnerLength)
 }
 
 /// Writes TOS or traffic class. Congestion is rare: the header is looked up again.

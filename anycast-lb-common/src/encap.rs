@@ -54,7 +54,8 @@ fn write_header<P: Packet>(
         Encap::L2 => {
             let header: &mut L2 = packet.view_mut(0)?;
             *header = *member.header();
-            let ether_type = if inner.announced_as == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
+            let ether_type =
+                if inner.announced_as == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
             header.link.ether_type = ether_type.to_be_bytes();
         }
         Encap::Ipip4 => {

@@ -5,6 +5,7 @@ use crate::abi::{
     AddressEntry, AddressFlags, Encap, FlowKeys, MemberFlags, MemberNumber, TableRef, Verdict, VipNumber,
     address_key,
 };
+use crate::echo;
 use crate::encap::encapsulate;
 use crate::hash::{Flow, words_v4, words_v6};
 use crate::packet::Packet;
@@ -14,7 +15,6 @@ use crate::wire::icmp::{ICMP, ICMPV6};
 use crate::wire::ipv4::mapped;
 use crate::wire::transport::{TCP, TCP_MIN_LEN, UDP};
 use crate::wire::{Ipv4, Ipv6, Ports, Udp, ethernet};
-use crate::echo;
 
 /// Decides what becomes of `packet` and changes it accordingly.
 #[inline(always)]
@@ -74,7 +74,10 @@ fn is_vip(entry: &AddressEntry) -> bool {
 
 /// The VIPs at `destination`. What is not ours passes before anything of it is judged.
 #[inline(always)]
-fn our_address<'a, T: Tables>(view: &View<'a, T>, destination: [u64; 2]) -> Result<&'a AddressEntry, Verdict> {
+fn our_address<'a, T: Tables>(
+    view: &View<'a, T>,
+    destination: [u64; 2],
+) -> Result<&'a AddressEntry, Verdict> {
     match view.address(destination) {
         Some(entry) if is_vip(entry) => Ok(entry),
         _ if view.in_prefix(destination) => Err(unmatched(view, Verdict::UnmatchedPrefix)),
@@ -155,4 +158,3 @@ fn choose<T: Tables>(tables: &T, vip: VipNumber, hash: u64) -> Result<MemberNumb
         owner => Ok(owner),
     }
 }
-

@@ -6,7 +6,7 @@
 //! replayed against the kernel on the host.
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "host"))]
 extern crate std;
 
 pub mod abi;
@@ -16,6 +16,8 @@ mod decap;
 mod echo;
 mod encap;
 pub mod hash;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 pub mod ingress;
 pub mod packet;
 mod parse;

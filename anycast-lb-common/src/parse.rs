@@ -4,7 +4,9 @@ use crate::abi::Verdict;
 use crate::packet::Packet;
 use crate::wire::ethernet::{VlanTag, is_vlan};
 use crate::wire::ipv4::{self, PROTOCOL_IPV4};
-use crate::wire::ipv6::{self, DESTINATION_OPTIONS, Extension, FragmentHeader, HOP_BY_HOP, PROTOCOL_IPV6, ROUTING};
+use crate::wire::ipv6::{
+    self, DESTINATION_OPTIONS, Extension, FragmentHeader, HOP_BY_HOP, PROTOCOL_IPV6, ROUTING,
+};
 use crate::wire::{Ethernet, Ipv4, Ipv6};
 
 /// VLAN tags we look behind.

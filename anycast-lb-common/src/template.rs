@@ -205,7 +205,6 @@ mod tests {
     use etherparse::{Ethernet2HeaderSlice, Ipv4HeaderSlice, Ipv6HeaderSlice, UdpHeaderSlice, ip_number};
     use proptest::prelude::*;
 
-
     const LINK_LEN: usize = 14;
     const IPV4_TOS: usize = 15;
     const IPV4_TOTAL_LENGTH: usize = 16;

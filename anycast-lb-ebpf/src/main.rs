@@ -48,7 +48,9 @@ mod programs {
         match outcome.verdict.kind() {
             Kind::Pass => XDP_PASS,
             Kind::Drop => XDP_DROP,
-            Kind::Transmit if outcome.ifindex == 0 || outcome.ifindex == ctx.ingress_ifindex() as u32 => XDP_TX,
+            Kind::Transmit if outcome.ifindex == 0 || outcome.ifindex == ctx.ingress_ifindex() as u32 => {
+                XDP_TX
+            }
             // SAFETY: a helper without preconditions.
             Kind::Transmit => (unsafe { bpf_redirect(outcome.ifindex, 0) }) as u32,
         }

@@ -1,1 +1,7 @@
-//! Skeleton.
+//! What the tests share: the scenario of the packet vectors, and two machines that run a packet
+//! through a program: [`native`], the packet logic on the host, and [`kernel`], the released object
+//! under `BPF_PROG_TEST_RUN`.
+
+pub mod kernel;
+pub mod native;
+pub mod scenario;

@@ -100,10 +100,9 @@ verdicts! {
     GueType, "gue_type", Backend, Drop, "The private data is of a type that the outer family does not use.";
     GueHops, "gue_hops", Backend, Drop, "The next hop's index is beyond the hop count.";
     InnerMalformed, "inner_malformed", Backend, Drop, "The inner IP header is damaged.";
-    InnerLength, "inner_length", Backend, Drop, "The inner IP length does not fit the outer packet.";
+    InnerLength, "inner_length", Backend, Drop, "The inner IP length does not fit the outer packet, or the frame could not be shortened to it.";
     InnerNotVip, "inner_not_vip", Backend, Drop, "The inner destination is no VIP of this backend.";
     InnerCe, "inner_ce", Backend, Drop, "Marked congested on the way, but the inner packet knows no ECN (RFC 6040).";
-    DecapFailed, "decap_failed", Backend, Drop, "The kernel refused to shorten the packet.";
 }
 
 #[cfg(test)]

@@ -19,11 +19,7 @@ fn v4(source: u32, port: u16, destination: u32, service: u16) -> Flow<2> {
 /// 00 01 … 07 under the key 00 01 … 0f.
 #[test]
 fn expansion_is_siphash() {
-    let mut e = Expander {
-        a: 0x0706_0504_0302_0100,
-        b: 0x0f0e_0d0c_0b0a_0908,
-        n: 0x0706_0504_0302_0100,
-    };
+    let mut e = Expander { a: 0x0706_0504_0302_0100, b: 0x0f0e_0d0c_0b0a_0908, n: 0x0706_0504_0302_0100 };
     assert_eq!(e.next(), 0x93f5_f579_9a93_2462);
 }
 

@@ -1,0 +1,51 @@
+//! The packet logic on the host.
+
+use anycast_lb_common::abi::Program;
+use anycast_lb_common::host::{Frame, TableSet};
+use anycast_lb_common::{Outcome, backend, ingress};
+
+/// Runs `input` through `program`; returns what it decided and the frame it left.
+pub fn run(program: Program, tables: &TableSet, input: &[u8], metadata: usize) -> (Outcome, Vec<u8>) {
+    let mut frame = Frame::with_metadata(input, metadata);
+    let outcome = match program {
+        Program::Ingress => ingress::run(&mut frame, tables),
+        Program::Backend => backend::run(&mut frame, tables),
+    };
+    (outcome, frame.bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use anycast_lb_common::abi::VERDICTS;
+
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn every_vector_comes_out_as_scapy_says() -> anyhow::Result<()> {
+        let scenario = Scenario::load()?;
+        for v in scenario.vectors()? {
+            let tables = scenario.tables(v.program, v.unmatched_pass)?;
+            let (outcome, output) = run(v.program, &tables, &v.input, v.metadata);
+            assert_eq!(outcome.verdict.name(), v.verdict.name(), "{}", v.name);
+            if v.verdict != anycast_lb_common::abi::Verdict::NoHeadroom {
+                assert_eq!(hex(&output), hex(&v.output), "{}", v.name);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_verdict_has_a_vector() -> anyhow::Result<()> {
+        let seen: HashSet<_> = Scenario::load()?.vectors()?.iter().map(|v| v.verdict).collect();
+        let missing: Vec<_> = VERDICTS.iter().filter(|v| !seen.contains(v)).map(|v| v.name()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        Ok(())
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+}

@@ -1,0 +1,277 @@
+//! `vectors/vectors.json`: a configuration, and packets with what must become of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use anycast_lb_common::abi::{
+    AddressEntry, AddressFlags, FlowKeys, Member, MemberFlags, PoolEntry, PrefixEntry, Program, ServiceEntry,
+    Slot, TableRef, VERDICTS, Verdict, VipEntry, address_key, service_key,
+};
+use anycast_lb_common::host::TableSet;
+use anycast_lb_common::template::{self, Ends, Link, Tunnel};
+use anycast_lb_common::wire::transport::{TCP, UDP};
+use anyhow::{Context as _, bail, ensure};
+use bytemuck::Zeroable as _;
+use serde::Deserialize;
+
+/// Slots of the tables in the scenario, as a power of two.
+const TABLE_BITS: u8 = 4;
+/// MTU of the path to a backend whose pool does not say another.
+const MTU: u16 = 9000;
+
+/// The whole file.
+#[derive(Deserialize)]
+pub struct Scenario {
+    seed: String,
+    node: Vec<IpAddr>,
+    macs: Macs,
+    pools: BTreeMap<String, Pool>,
+    vips: Vec<Vip>,
+    prefixes: Vec<String>,
+    senders: Vec<String>,
+    locals: Vec<IpAddr>,
+    vectors: Vec<RawVector>,
+}
+
+#[derive(Deserialize)]
+struct Macs {
+    source: String,
+    destination: String,
+}
+
+#[derive(Deserialize)]
+struct Pool {
+    encap: Option<String>,
+    address: Option<IpAddr>,
+    table: Option<String>,
+    mtu: Option<u16>,
+    ifindex: Option<u32>,
+    resolved: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Vip {
+    address: IpAddr,
+    port: Option<u16>,
+    protocol: String,
+    pool: String,
+}
+
+#[derive(Deserialize)]
+struct RawVector {
+    name: String,
+    program: String,
+    r#in: String,
+    out: String,
+    verdict: String,
+    #[serde(default)]
+    unmatched_pass: bool,
+    #[serde(default)]
+    metadata: usize,
+}
+
+/// A packet and what must become of it.
+#[derive(Clone, Debug)]
+pub struct Vector {
+    /// What it is about.
+    pub name: String,
+    /// Which program sees it.
+    pub program: Program,
+    /// The frame before.
+    pub input: Vec<u8>,
+    /// The frame after; the same where the program leaves it alone.
+    pub output: Vec<u8>,
+    /// The way out.
+    pub verdict: Verdict,
+    /// Whether the node passes what it does not match.
+    pub unmatched_pass: bool,
+    /// Bytes of metadata in front of the frame.
+    pub metadata: usize,
+}
+
+impl Scenario {
+    /// Reads the file.
+    pub fn load() -> anyhow::Result<Self> {
+        serde_json::from_str(include_str!("../vectors/vectors.json")).context("tests/vectors/vectors.json")
+    }
+
+    /// The vectors.
+    pub fn vectors(&self) -> anyhow::Result<Vec<Vector>> {
+        self.vectors.iter().map(RawVector::parse).collect()
+    }
+
+    /// The tables of a node of the given kind.
+    pub fn tables(&self, program: Program, unmatched_pass: bool) -> anyhow::Result<TableSet> {
+        let mut tables = TableSet::default();
+        // The other half than the one that zeroed memory names.
+        tables.control.active = 1;
+        tables.header().keys = FlowKeys::from_seed(seed(&self.seed)?);
+        tables.header().unmatched_pass = unmatched_pass.into();
+        let pools = self.fill_pools(&mut tables)?;
+        self.fill_vips(&mut tables, &pools)?;
+        let prefixes = match program {
+            Program::Ingress => &self.prefixes,
+            Program::Backend => {
+                for local in &self.locals {
+                    tables.insert_address(AddressEntry {
+                        address: key(*local),
+                        flags: AddressFlags::LOCAL,
+                        ..AddressEntry::default()
+                    });
+                }
+                &self.senders
+            }
+        };
+        for text in prefixes {
+            tables.push_prefix(prefix(text)?);
+        }
+        Ok(tables)
+    }
+
+    fn fill_pools(&self, tables: &mut TableSet) -> anyhow::Result<HashMap<&str, u16>> {
+        let mut numbers = HashMap::new();
+        tables.members.push(Member::zeroed());
+        for (name, pool) in &self.pools {
+            let number = u16::try_from(tables.pools.len())?;
+            numbers.insert(name.as_str(), number);
+            let mut entry = PoolEntry { table: 0, identity: 1 + u64::from(number) };
+            let base = u32::try_from(tables.slots.len())?;
+            match pool.table.as_deref() {
+                None => {
+                    let member = u16::try_from(tables.members.len())?;
+                    tables.members.push(self.member(pool, number)?);
+                    let slot = Slot::new([member, 0, 0, 0]);
+                    tables.slots.resize(tables.slots.len() + (1 << TABLE_BITS), slot);
+                    entry.table = TableRef { base, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                }
+                Some("empty") => {
+                    tables.slots.resize(tables.slots.len() + (1 << TABLE_BITS), Slot::default());
+                    entry.table = TableRef { base, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                }
+                Some("none") => {}
+                Some("broken") => {
+                    entry.table =
+                        TableRef { base: u32::MAX / 2, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                }
+                Some(other) => bail!("pool {name}: table {other:?}"),
+            }
+            tables.pools.push(entry);
+        }
+        Ok(numbers)
+    }
+
+    fn member(&self, pool: &Pool, number: u16) -> anyhow::Result<Member> {
+        let link = Link { source: mac(&self.macs.source)?, destination: mac(&self.macs.destination)? };
+        let address = pool.address.context("a pool without an address")?;
+        let ends = self.ends(address)?;
+        let tunnel = match pool.encap.as_deref() {
+            Some("gue") => Tunnel::Gue(ends),
+            Some("ipip") => Tunnel::Ipip(ends),
+            Some("l2") => Tunnel::L2,
+            other => bail!("encapsulation {other:?}"),
+        };
+        Ok(Member {
+            template: template::build(&link, &tunnel),
+            ifindex: pool.ifindex.unwrap_or(0),
+            mtu: pool.mtu.unwrap_or(MTU),
+            encap: tunnel.encap() as u8,
+            flags: if pool.resolved.unwrap_or(true) { MemberFlags::RESOLVED } else { 0 },
+            pool: number,
+            ..Member::zeroed()
+        })
+    }
+
+    fn ends(&self, address: IpAddr) -> anyhow::Result<Ends> {
+        let source = self.node.iter().find(|n| n.is_ipv4() == address.is_ipv4()).context("no source")?;
+        Ok(match (*source, address) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Ends::V4 { source, destination },
+            (IpAddr::V6(source), IpAddr::V6(destination)) => Ends::V6 { source, destination },
+            _ => bail!("mixed families"),
+        })
+    }
+
+    fn fill_vips(&self, tables: &mut TableSet, pools: &HashMap<&str, u16>) -> anyhow::Result<()> {
+        tables.vips.push(VipEntry::default());
+        let mut addresses: BTreeMap<IpAddr, AddressEntry> = BTreeMap::new();
+        for vip in &self.vips {
+            let number = u16::try_from(tables.vips.len())?;
+            let pool = *pools.get(vip.pool.as_str()).with_context(|| format!("pool {}", vip.pool))?;
+            tables.vips.push(VipEntry { pool, ..VipEntry::default() });
+            let id = u16::try_from(addresses.len() + 1)?;
+            let entry = addresses.entry(vip.address).or_insert(AddressEntry {
+                address: key(vip.address),
+                flags: AddressFlags::VIP,
+                id,
+                ..AddressEntry::default()
+            });
+            match (vip.protocol.as_str(), vip.port) {
+                ("any", None) => entry.any_protocol = number,
+                ("tcp", None) => entry.any_tcp = number,
+                ("udp", None) => entry.any_udp = number,
+                (protocol, Some(port)) => {
+                    entry.flags |= AddressFlags::PORTS;
+                    let protocol = if protocol == "tcp" { TCP } else { UDP };
+                    let key = service_key(entry.id, protocol, port);
+                    tables.insert_service(ServiceEntry { key, vip: number, reserved: [0; 3] });
+                }
+                other => bail!("VIP {}: {other:?}", vip.address),
+            }
+        }
+        for entry in addresses.into_values() {
+            tables.insert_address(entry);
+        }
+        Ok(())
+    }
+}
+
+impl RawVector {
+    fn parse(&self) -> anyhow::Result<Vector> {
+        let program = match self.program.as_str() {
+            "ingress" => Program::Ingress,
+            "backend" => Program::Backend,
+            other => bail!("{}: program {other:?}", self.name),
+        };
+        let verdict = VERDICTS.iter().find(|v| v.name() == self.verdict);
+        let verdict = *verdict.with_context(|| format!("{}: verdict {:?}", self.name, self.verdict))?;
+        ensure!(verdict.program() == program, "{}: {} is another program's verdict", self.name, self.verdict);
+        Ok(Vector {
+            name: self.name.clone(),
+            program,
+            input: unhex(&self.r#in)?,
+            output: unhex(&self.out)?,
+            verdict,
+            unmatched_pass: self.unmatched_pass,
+            metadata: self.metadata,
+        })
+    }
+}
+
+fn seed(text: &str) -> anyhow::Result<[u8; 16]> {
+    unhex(text)?.try_into().ok().context("a seed has 16 bytes")
+}
+
+fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
+    ensure!(text.len().is_multiple_of(2) && text.is_ascii(), "not hex: {text}");
+    (0..text.len()).step_by(2).map(|i| Ok(u8::from_str_radix(&text[i..i + 2], 16)?)).collect()
+}
+
+fn mac(text: &str) -> anyhow::Result<[u8; 6]> {
+    unhex(&text.replace(':', ""))?.try_into().ok().with_context(|| format!("not a MAC: {text}"))
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
+        IpAddr::V6(a) => a.octets(),
+    }
+}
+
+fn key(address: IpAddr) -> [u64; 2] {
+    address_key(octets(address))
+}
+
+fn prefix(text: &str) -> anyhow::Result<PrefixEntry> {
+    let (address, length) = text.split_once('/').with_context(|| format!("not a prefix: {text}"))?;
+    let (address, length): (IpAddr, u8) = (address.parse()?, length.parse()?);
+    Ok(PrefixEntry::new(octets(address), if address.is_ipv4() { 96 + length } else { length }))
+}

@@ -1,0 +1,154 @@
+//! The kernel and the host agree, byte for byte: on the vectors, and on random packets.
+
+use std::collections::HashMap;
+
+use anycast_lb_common::Outcome;
+use anycast_lb_common::abi::{Kind, Program, VERDICTS, Verdict};
+use anycast_lb_tests::kernel::{Action, Kernel};
+use anycast_lb_tests::native;
+use anycast_lb_tests::scenario::{Scenario, Vector};
+
+/// What the kernel must return for a verdict.
+fn action(outcome: &Outcome) -> Action {
+    match outcome.verdict.kind() {
+        Kind::Drop => Action::Drop,
+        Kind::Pass => Action::Pass,
+        Kind::Transmit if outcome.ifindex == 0 => Action::Tx,
+        Kind::Transmit => Action::Redirect,
+    }
+}
+
+#[test]
+fn the_vectors_come_out_of_the_kernel_as_scapy_says() -> anyhow::Result<()> {
+    let scenario = Scenario::load()?;
+    let vectors = scenario.vectors()?;
+    for program in [Program::Ingress, Program::Backend] {
+        for unmatched_pass in [false, true] {
+            let mut kernel = Kernel::load(program)?;
+            let tables = scenario.tables(program, unmatched_pass)?;
+            kernel.write(&tables)?;
+            for v in vectors.iter().filter(|v| v.program == program && v.unmatched_pass == unmatched_pass) {
+                let before = kernel.packets(v.verdict)?;
+                let (did, output) = kernel.run(&v.input, v.metadata)?;
+                let (outcome, _) = native::run(program, &tables, &v.input, v.metadata);
+                assert_eq!(
+                    kernel.packets(v.verdict)?,
+                    before + 1,
+                    "{}: not counted as {}",
+                    v.name,
+                    v.verdict.name()
+                );
+                assert_eq!(did, action(&outcome), "{}", v.name);
+                if did != Action::Drop {
+                    assert_eq!(output, v.output, "{}", v.name);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): a fixed seed gives the same packets everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+/// Longest headers we read: Ethernet, two tags, IPv6, GUE, hops, inner IPv6, TCP.
+const HEADERS: usize = 14 + 8 + 40 + 8 + 4 + 124 + 40 + 20;
+/// Shortest frame the kernel's test run takes.
+const MIN_FRAME: usize = 14;
+
+/// Some bytes changed, the frame cut or stretched, or nothing at all.
+fn mutate(random: &mut Random, frame: &mut Vec<u8>) {
+    for _ in 0..random.below(5) {
+        let at = random.below(frame.len().min(HEADERS));
+        match random.below(8) {
+            0 => frame[at] = random.next() as u8,
+            1 => frame[at] ^= 1 << random.below(8),
+            2 => frame[at] = frame[at].wrapping_add(1),
+            3 => frame[at] = [0, 1, 4, 5, 6, 17, 41, 44, 45, 0x7f, 0x80, 0xff][random.below(12)],
+            4 => frame.truncate(at.max(MIN_FRAME)),
+            5 => frame.extend((0..random.below(64)).map(|i| i as u8)),
+            6 => {
+                // Two bytes of one place to another: lengths, ports and types meet.
+                let from = random.below(frame.len() - 1);
+                let to = random.below(frame.len() - 1);
+                frame[to] = frame[from];
+                frame[to + 1] = frame[from + 1];
+            }
+            _ => {
+                frame.remove(at);
+                if frame.len() < MIN_FRAME {
+                    frame.resize(MIN_FRAME, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Packets a program sees; ten times as many in a long run.
+fn rounds() -> usize {
+    if std::env::var_os("ANYCAST_LB_LONG").is_some() { 5_000_000 } else { 500_000 }
+}
+
+#[test]
+fn random_packets_come_out_alike_and_under_every_verdict() -> anyhow::Result<()> {
+    let scenario = Scenario::load()?;
+    let vectors = scenario.vectors()?;
+    let mut hits: HashMap<Verdict, u64> = HashMap::new();
+    for program in [Program::Ingress, Program::Backend] {
+        // Verdicts are drawn evenly, so that the rare ones come up too.
+        let mut by_verdict: HashMap<Verdict, Vec<&Vector>> = HashMap::new();
+        for v in vectors.iter().filter(|v| v.program == program) {
+            by_verdict.entry(v.verdict).or_default().push(v);
+        }
+        let corpus: Vec<_> = VERDICTS.iter().filter_map(|v| by_verdict.get(v)).collect();
+        let mut machines = Vec::new();
+        for unmatched_pass in [false, true] {
+            let tables = scenario.tables(program, unmatched_pass)?;
+            let mut kernel = Kernel::load(program)?;
+            kernel.write(&tables)?;
+            machines.push((tables, kernel, HashMap::<Verdict, u64>::new()));
+        }
+        let mut random = Random(program as u64 + 1);
+        for _ in 0..rounds() {
+            let sources = corpus[random.below(corpus.len())];
+            let source = sources[random.below(sources.len())];
+            let mut frame = source.input.clone();
+            mutate(&mut random, &mut frame);
+            let (tables, kernel, counts) = &mut machines[usize::from(source.unmatched_pass)];
+            let (outcome, expected) = native::run(program, tables, &frame, source.metadata);
+            let (did, output) = kernel.run(&frame, source.metadata)?;
+            *counts.entry(outcome.verdict).or_default() += 1;
+            assert_eq!(did, action(&outcome), "{}: {} {frame:02x?}", source.name, outcome.verdict.name());
+            if did != Action::Drop {
+                assert_eq!(output, expected, "{}: {} {frame:02x?}", source.name, outcome.verdict.name());
+            }
+        }
+        for (_, kernel, counts) in &machines {
+            for verdict in VERDICTS {
+                let expected = counts.get(verdict).copied().unwrap_or(0);
+                assert_eq!(kernel.packets(*verdict)?, expected, "{}", verdict.name());
+                *hits.entry(*verdict).or_default() += expected;
+            }
+        }
+    }
+    for verdict in VERDICTS {
+        let hits = hits.get(verdict).copied().unwrap_or(0);
+        println!("{:>9}  {}", hits, verdict.name());
+        assert!(hits >= 1000, "{}: hit {hits} times", verdict.name());
+    }
+    Ok(())
+}

@@ -1,0 +1,457 @@
+#!/usr/bin/env python3
+"""Makes vectors.json: packets in, packets out, as scapy (not our own code) builds them.
+
+    /usr/bin/python3 tests/vectors/generate.py > tests/vectors/vectors.json
+
+The flow hash is written down a second time here, from its description in
+anycast-lb-common/src/hash.rs, so that outer source ports are checked too.
+"""
+
+import ipaddress
+import json
+import struct
+import sys
+
+from scapy.all import (
+    ARP, Dot1AD, Dot1Q, Ether, GRE, ICMP, IP, IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NS, PadN, Raw,
+    SCTP, TCP, UDP,
+)
+
+M64 = (1 << 64) - 1
+SEED = bytes(range(16))
+
+CLIENT_MAC, NODE_MAC = "02:00:00:00:00:c1", "02:00:00:00:00:01"
+OUT_MAC, NEXT_MAC = "02:00:00:00:00:02", "02:00:00:00:00:0b"
+CLIENT, CLIENT6 = "192.0.2.7", "2001:db8:ffff::7"
+NODE, NODE6 = "10.0.0.2", "fd00::2"
+BACKEND, BACKEND6 = "10.0.0.11", "fd00::11"
+
+POOLS = {
+    "gue4": {"encap": "gue", "address": BACKEND},
+    "gue6": {"encap": "gue", "address": BACKEND6},
+    "ipip4": {"encap": "ipip", "address": BACKEND},
+    "ipip6": {"encap": "ipip", "address": BACKEND6},
+    "l2": {"encap": "l2", "address": BACKEND},
+    "l2-6": {"encap": "l2", "address": BACKEND6},
+    "elsewhere": {"encap": "gue", "address": BACKEND, "ifindex": 999},
+    "narrow": {"encap": "gue", "address": BACKEND, "mtu": 600},
+    "unresolved": {"encap": "gue", "address": BACKEND, "resolved": False},
+    "empty": {"table": "empty"},
+    "none": {"table": "none"},
+    "broken": {"table": "broken"},
+}
+VIPS = [
+    ("203.0.113.1", 80, "tcp", "gue4"), ("203.0.113.1", 53, "udp", "gue4"), ("203.0.113.1", 443, "tcp", "elsewhere"),
+    ("203.0.113.2", None, "tcp", "ipip4"), ("203.0.113.2", None, "udp", "ipip6"), ("203.0.113.2", 8080, "tcp", "l2"),
+    ("203.0.113.3", None, "any", "ipip6"), ("203.0.113.4", 80, "tcp", "l2"), ("203.0.113.5", 80, "tcp", "gue6"),
+    ("203.0.113.6", 80, "tcp", "empty"), ("203.0.113.6", 81, "tcp", "none"), ("203.0.113.6", 82, "tcp", "broken"),
+    ("203.0.113.7", 80, "tcp", "unresolved"), ("203.0.113.8", 80, "tcp", "narrow"),
+    ("2001:db8:0:1::1", 80, "tcp", "gue4"), ("2001:db8:0:1::2", None, "udp", "gue6"),
+    ("2001:db8:0:1::3", None, "any", "ipip6"), ("2001:db8:0:1::4", 80, "tcp", "ipip4"),
+    ("2001:db8:0:1::5", 80, "tcp", "l2-6"),
+]
+PREFIXES = ["203.0.113.0/24", "2001:db8:0:1::/64"]
+SENDERS = ["10.0.0.0/24", "fd00::/64"]
+LOCALS = [BACKEND, BACKEND6]
+
+# --- the flow hash, from its description -------------------------------------------------------
+
+
+def rotl(x, n):
+    return (x << n | x >> (64 - n)) & M64
+
+
+def siphash24(key, message):
+    k0, k1 = struct.unpack("<QQ", key)
+    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
+
+    def rounds(n):
+        for _ in range(n):
+            v[0] = (v[0] + v[1]) & M64
+            v[1] = rotl(v[1], 13) ^ v[0]
+            v[0] = rotl(v[0], 32)
+            v[2] = (v[2] + v[3]) & M64
+            v[3] = rotl(v[3], 16) ^ v[2]
+            v[0] = (v[0] + v[3]) & M64
+            v[3] = rotl(v[3], 21) ^ v[0]
+            v[2] = (v[2] + v[1]) & M64
+            v[1] = rotl(v[1], 17) ^ v[2]
+            v[2] = rotl(v[2], 32)
+
+    padded = message + b"\0" * (7 - len(message) % 8) + bytes([len(message) & 0xFF])
+    for (word,) in struct.iter_unpack("<Q", padded):
+        v[3] ^= word
+        rounds(2)
+        v[0] ^= word
+    v[2] ^= 0xFF
+    rounds(4)
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+KEYS = [siphash24(SEED, struct.pack("<Q", n)) for n in range(13)]
+OFFSET, FACTORS, FINISH = KEYS[0], KEYS[1:11], [k | 1 for k in KEYS[11:13]]
+
+
+def flow_hash(source, destination, sport, dport, protocol):
+    packed = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    words = [w for (w,) in struct.iter_unpack("<I", packed)]
+    (ports,) = struct.unpack("<I", struct.pack(">HH", sport, dport))
+    h = OFFSET + FACTORS[0] * ports + FACTORS[1] * protocol
+    h = (h + sum(f * w for f, w in zip(FACTORS[2:], words))) & M64
+    h = (h ^ h >> 32) * FINISH[0] & M64
+    h = (h ^ h >> 29) * FINISH[1] & M64
+    return h ^ h >> 32
+
+
+# --- building packets ---------------------------------------------------------------------------
+
+
+def client(packet, **ether):
+    return Ether(src=CLIENT_MAC, dst=NODE_MAC, **ether) / packet
+
+
+def ports_of(ip):
+    for layer in (TCP, UDP):
+        if layer in ip:
+            return ip[layer].sport, ip[layer].dport
+    return 0, 0
+
+
+def final_protocol(ip):
+    for layer, number in ((TCP, 6), (UDP, 17), (SCTP, 132), (GRE, 47)):
+        if layer in ip:
+            return number
+    return bytes(ip)[9] if ip.version == 4 else bytes(ip)[6]
+
+
+def tunnelled(ip, pool):
+    """What the ingress makes of the IP packet `ip` for the backend of `pool`."""
+    spec = POOLS[pool]
+    inner = bytes(ip)
+    v6 = ip.version == 6
+    sport, dport = ports_of(ip)
+    h = flow_hash(ip.src, ip.dst, sport, dport, final_protocol(ip))
+    number = 41 if v6 else 4
+    tos = ip.tc if v6 else ip.tos
+    ether = Ether(src=OUT_MAC, dst=NEXT_MAC)
+    if spec["encap"] == "l2":
+        return bytes(ether)[:12] + (b"\x86\xdd" if v6 else b"\x08\x00") + inner
+    outer6 = ":" in spec["address"]
+    udp = spec["encap"] == "gue"
+    if outer6:
+        outer = IPv6(src=NODE6, dst=spec["address"], hlim=64, tc=tos, fl=h & 0xFFFFF, nh=17 if udp else number)
+        kind = 1
+    else:
+        outer = IP(src=NODE, dst=spec["address"], ttl=64, tos=tos, flags="DF", id=0, proto=17 if udp else number)
+        kind = 0
+    body = inner
+    if udp:
+        gue = bytes([1, number, 0, 0]) + struct.pack(">HBB", kind, 0, 0)
+        header = struct.pack(">HHHH", 0x8000 | h & 0x7FFF, 19523, 8 + len(gue) + len(inner), 0)
+        body = header + gue + inner
+    return bytes(ether / outer / Raw(body))
+
+
+def sent(inner, outer6=False, gue=None, ecn=0, src=None, dst=None, udp_extra=0, ipip=None, **outer):
+    """A tunnelled frame as a backend receives it; `gue` is the whole GUE header, `ipip` a protocol."""
+    if outer6:
+        ip = IPv6(src=src or NODE6, dst=dst or BACKEND6, tc=ecn, nh=17 if ipip is None else ipip, **outer)
+    else:
+        ip = IP(src=src or NODE, dst=dst or BACKEND, tos=ecn, flags=outer.pop("flags", "DF"),
+                proto=17 if ipip is None else ipip, **outer)
+    body = bytes(inner)
+    if ipip is None:
+        number = 41 if getattr(inner, "version", 4) == 6 else 4
+        if gue is None:
+            gue = bytes([1, number, 0, 0, 0, 1 if outer6 else 0, 0, 0])
+        body = gue + body
+        body = struct.pack(">HHHH", 0x9999, 19523, 8 + len(body) + udp_extra, 0) + body
+    return Ether(src=CLIENT_MAC, dst=NODE_MAC) / ip / Raw(body)
+
+
+def received(inner):
+    """What the kernel of the backend gets."""
+    v6 = getattr(inner, "version", 4) == 6
+    return bytes.fromhex("020000000001" "0200000000c1") + (b"\x86\xdd" if v6 else b"\x08\x00") + bytes(inner)
+
+
+vectors = []
+
+
+def vector(name, program, packet, verdict, out=None, **variant):
+    """`variant`: unmatched_pass=True for a node that passes what it does not match; metadata=N for N
+    bytes of metadata in front of the frame, which leave less headroom."""
+    packet = bytes(packet)
+    vectors.append({
+        "name": name, "program": program, "in": packet.hex(), "verdict": verdict,
+        "out": (packet if out is None else bytes(out)).hex(), **variant,
+    })
+
+
+def forwards(name, ip, pool, verdict, frame=None):
+    ip = ip.__class__(bytes(ip))  # lengths and checksums as they stand on the wire
+    vector(name, "ingress", frame or client(ip), verdict, tunnelled(ip, pool))
+
+
+def drops(name, packet, verdict, program="ingress"):
+    vector(name, program, packet, verdict)
+
+
+DATA = Raw(b"GET / HTTP/1.1\r\nHost: www.example\r\n\r\n")
+
+
+def tcp4(dst, dport, **ip):
+    return IP(src=CLIENT, dst=dst, id=0x1234, **ip) / TCP(sport=51234, dport=dport, flags="PA", seq=1, ack=2) / DATA
+
+
+def tcp6(dst, dport, **ip):
+    return IPv6(src=CLIENT6, dst=dst, **ip) / TCP(sport=51234, dport=dport, flags="PA", seq=1, ack=2) / DATA
+
+
+# --- ingress: what is sent on -------------------------------------------------------------------
+
+forwards("v4 in gue over v4", tcp4("203.0.113.1", 80), "gue4", "forwarded_gue")
+forwards("v4 in gue over v6", tcp4("203.0.113.5", 80), "gue6", "forwarded_gue")
+forwards("v6 in gue over v4", tcp6("2001:db8:0:1::1", 80), "gue4", "forwarded_gue")
+forwards("v6 udp on any port in gue over v6",
+         IPv6(src=CLIENT6, dst="2001:db8:0:1::2") / UDP(sport=1, dport=65535) / Raw(b"x" * 9), "gue6", "forwarded_gue")
+forwards("v4 ipip on any port", tcp4("203.0.113.2", 9999), "ipip4", "forwarded_ipip")
+forwards("4in6", IP(src=CLIENT, dst="203.0.113.2") / UDP(sport=5, dport=6) / DATA, "ipip6", "forwarded_ipip")
+forwards("ip6ip6", tcp6("2001:db8:0:1::3", 1), "ipip6", "forwarded_ipip")
+forwards("6in4", tcp6("2001:db8:0:1::4", 80), "ipip4", "forwarded_ipip")
+forwards("l2", tcp4("203.0.113.4", 80), "l2", "forwarded_l2")
+forwards("l2 v6", tcp6("2001:db8:0:1::5", 80), "l2-6", "forwarded_l2")
+forwards("the exact port wins over any port", tcp4("203.0.113.2", 8080), "l2", "forwarded_l2")
+forwards("another interface", tcp4("203.0.113.1", 443), "elsewhere", "forwarded_gue")
+forwards("udp without checksum", IP(src=CLIENT, dst="203.0.113.1") / UDP(sport=9, dport=53, chksum=0) / DATA,
+         "gue4", "forwarded_gue")
+forwards("any protocol: tcp", tcp4("203.0.113.3", 7), "ipip6", "forwarded_ipip")
+forwards("any protocol: sctp", IP(src=CLIENT, dst="203.0.113.3") / SCTP(sport=1, dport=2) / Raw(b"abcd"), "ipip6",
+         "forwarded_ipip")
+forwards("any protocol: gre", IP(src=CLIENT, dst="203.0.113.3") / GRE() / Raw(b"abcd"), "ipip6", "forwarded_ipip")
+forwards("any protocol: nothing behind the header", IP(src=CLIENT, dst="203.0.113.3", proto=99), "ipip6",
+         "forwarded_ipip")
+forwards("ip options", tcp4("203.0.113.1", 80, options=[IPOption(b"\x94\x04\x00\x00")]), "gue4", "forwarded_gue")
+forwards("forty bytes of ip options", tcp4("203.0.113.1", 80, options=[IPOption(b"\x01" * 40)]), "gue4",
+         "forwarded_gue")
+for ecn, name in ((0, "not-ect"), (1, "ect1"), (2, "ect0"), (3, "ce")):
+    forwards(f"tos and ecn {name} are copied", tcp4("203.0.113.1", 80, tos=0xB8 | ecn), "gue4", "forwarded_gue")
+    forwards(f"traffic class and ecn {name} are copied", tcp6("2001:db8:0:1::3", 80, tc=0xB8 | ecn, fl=0xABCDE), "ipip6",
+             "forwarded_ipip")
+forwards("ttl 1 is the client's business", tcp4("203.0.113.1", 80, ttl=1), "gue4", "forwarded_gue")
+forwards("a lone syn", IP(src=CLIENT, dst="203.0.113.1") / TCP(sport=1025, dport=80, flags="S"), "gue4",
+         "forwarded_gue",
+         frame=bytes(client(IP(src=CLIENT, dst="203.0.113.1") / TCP(sport=1025, dport=80, flags="S"))) + b"\0" * 6)
+short = IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / UDP(sport=7, dport=53) / Raw(b"q")))
+forwards("60 byte frame loses its padding", short, "gue4", "forwarded_gue",
+         frame=bytes(client(short)).ljust(60, b"\xee"))
+forwards("60 byte frame loses its padding, l2",
+         IP(bytes(IP(src=CLIENT, dst="203.0.113.4") / TCP(sport=7, dport=80, flags="A"))), "l2", "forwarded_l2",
+         frame=bytes(client(IP(src=CLIENT, dst="203.0.113.4") / TCP(sport=7, dport=80, flags="A"))).ljust(60, b"\xee"))
+forwards("frame much longer than its ip length", short, "gue4", "forwarded_gue",
+         frame=bytes(client(short)) + b"\xaa" * 1000)
+for tags, name in (([Dot1Q(vlan=100)], "one vlan tag"), ([Dot1AD(vlan=7), Dot1Q(vlan=100)], "two vlan tags")):
+    ip4, ip6 = IP(bytes(tcp4("203.0.113.1", 80))), IPv6(bytes(tcp6("2001:db8:0:1::3", 80)))
+    l2 = IP(bytes(tcp4("203.0.113.4", 80)))
+    stack = tags[0] if len(tags) == 1 else tags[0] / tags[1]
+    forwards(f"{name}, v4", ip4, "gue4", "forwarded_gue", frame=client(stack / ip4))
+    forwards(f"{name}, v6", ip6, "ipip6", "forwarded_ipip", frame=client(stack / ip6))
+    forwards(f"{name}, l2", l2, "l2", "forwarded_l2", frame=client(stack / l2))
+EXTENSIONS = {
+    "hop-by-hop": IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)]),
+    "routing": IPv6ExtHdrRouting(addresses=["2001:db8::9"]),
+    "destination options": IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 12)]),
+    "atomic fragment": IPv6ExtHdrFragment(offset=0, m=0, id=77),
+}
+for name, header in EXTENSIONS.items():
+    ip = IPv6(src=CLIENT6, dst="2001:db8:0:1::2") / header / UDP(sport=4, dport=5, chksum=0x1234) / DATA
+    forwards(f"extension header: {name}", ip, "gue6", "forwarded_gue")
+six = IPv6(src=CLIENT6, dst="2001:db8:0:1::2")
+for _ in range(6):
+    six = six / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)])
+forwards("six extension headers", six / UDP(sport=4, dport=5, chksum=0x1234), "gue6", "forwarded_gue")
+seven = IPv6(bytes(six)) / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)])
+seven = six / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)]) / UDP(sport=4, dport=5)
+
+# --- ingress: what is not -----------------------------------------------------------------------
+
+drops("arp", client(ARP(pdst="10.0.0.2")), "not_ip")
+drops("three vlan tags", client(Dot1AD(vlan=1) / Dot1Q(vlan=2) / Dot1Q(vlan=3) / tcp4("203.0.113.1", 80)), "not_ip")
+drops("somebody else's address", client(tcp4("198.51.100.1", 80)), "not_vip")
+drops("somebody else's v6 address", client(tcp6("2001:db8:0:2::1", 80)), "not_vip")
+drops("somebody else's damaged packet", client(IP(src=CLIENT, dst="198.51.100.1", ihl=3, len=9)), "not_vip")
+drops("neighbour solicitation", client(IPv6(src=CLIENT6, dst="ff02::1:ff00:1") / ICMPv6ND_NS(tgt="fd00::1")), "not_vip")
+drops("no service on the port", client(tcp4("203.0.113.1", 22)), "unmatched_service")
+drops("no service for the protocol", client(IP(src=CLIENT, dst="203.0.113.1") / GRE()), "unmatched_service")
+drops("udp where only tcp is", client(IP(src=CLIENT, dst="203.0.113.4") / UDP(sport=1, dport=80)), "unmatched_service")
+drops("an address of the prefix that is no vip", client(tcp4("203.0.113.200", 80)), "unmatched_prefix")
+drops("an address of the v6 prefix that is no vip", client(tcp6("2001:db8:0:1::ffff", 80)), "unmatched_prefix")
+drops("seven extension headers", client(seven), "extension_headers")
+whole = bytes(client(tcp4("203.0.113.1", 80)))
+whole6 = bytes(client(tcp6("2001:db8:0:1::1", 80)))
+drops("cut inside the vlan tag", whole[:12] + b"\x81\x00\x00", "truncated_link")
+drops("cut inside the ip header", whole[:14 + 19], "malformed_ipv4")
+drops("cut inside the v6 header", whole6[:14 + 39], "malformed_ipv6")
+drops("version 5", whole[:14] + b"\x55" + whole[15:], "malformed_ipv4")
+drops("header length 4", whole[:14] + b"\x44" + whole[15:], "malformed_ipv4")
+drops("total length shorter than the header", whole[:16] + b"\x00\x13" + whole[18:], "malformed_ipv4")
+drops("v6 frame with version 4", whole6[:14] + b"\x40" + whole6[15:], "malformed_ipv6")
+drops("one byte missing", whole[:-1], "length_beyond_frame")
+drops("one byte missing, v6", whole6[:-1], "length_beyond_frame")
+drops("total length 65535", whole[:16] + b"\xff\xff" + whole[18:], "length_beyond_frame")
+cut = IP(src=CLIENT, dst="203.0.113.1", proto=6, len=20 + 19) / Raw(bytes(TCP(dport=80))[:19])
+drops("cut inside the tcp header", client(cut), "truncated_transport")
+drops("cut inside the tcp header, padding behind", bytes(client(cut)).ljust(80, b"\0"), "truncated_transport")
+drops("cut inside the udp header",
+      client(IP(src=CLIENT, dst="203.0.113.1", proto=17) / Raw(bytes(UDP(dport=53))[:7])), "truncated_transport")
+drops("options reach the end of the packet",
+      client(IP(src=CLIENT, dst="203.0.113.1", proto=6, ihl=15, len=60) / Raw(b"\x01" * 40)), "truncated_transport")
+drops("first fragment", client(tcp4("203.0.113.1", 80, flags="MF")), "fragment")
+drops("later fragment", client(tcp4("203.0.113.1", 80, frag=100)), "fragment")
+drops("v6 fragment", client(IPv6(src=CLIENT6, dst="2001:db8:0:1::2")
+                            / IPv6ExtHdrFragment(offset=0, m=1) / UDP(dport=5)), "fragment")
+drops("extension header reaches beyond the packet",
+      client(IPv6(src=CLIENT6, dst="2001:db8:0:1::2", nh=60, plen=8) / Raw(b"\x11\x09" + b"\0" * 6)), "extension_headers")
+drops("extension header cut short",
+      client(IPv6(src=CLIENT6, dst="2001:db8:0:1::2", nh=60, plen=0)), "extension_headers")
+drops("no table", client(tcp4("203.0.113.6", 81)), "empty_table")
+drops("empty slots", client(tcp4("203.0.113.6", 80)), "empty_table")
+drops("table outside the arena", client(tcp4("203.0.113.6", 82)), "bad_table")
+drops("no neighbour", client(tcp4("203.0.113.7", 80)), "no_neighbour")
+fits = IP(src=CLIENT, dst="203.0.113.8") / TCP(sport=1, dport=80) / Raw(b"m" * (600 - 36 - 40))
+forwards("fits exactly", fits, "narrow", "forwarded_gue")
+drops("one byte too big", client(IP(src=CLIENT, dst="203.0.113.8") / TCP(sport=1, dport=80)
+                                 / Raw(b"m" * (600 - 36 - 40 + 1))), "too_big")
+
+vector("unmatched port, passed", "ingress", client(tcp4("203.0.113.1", 22)), "unmatched_pass", unmatched_pass=True)
+vector("unmatched address, passed", "ingress", client(tcp6("2001:db8:0:1::ffff", 80)), "unmatched_pass", unmatched_pass=True)
+# 256 bytes of headroom, 40 of them the kernel's, 200 of metadata: 16 left, and GUE wants 36 more.
+vector("no room in front", "ingress", client(tcp4("203.0.113.1", 80)), "no_headroom", metadata=200)
+forwards("just room enough", tcp4("203.0.113.1", 80), "gue4", "forwarded_gue")
+vectors[-1]["metadata"] = 180
+
+# --- ingress: echo ------------------------------------------------------------------------------
+
+
+def echo(name, request, reply, **ether):
+    frame = Ether(src=CLIENT_MAC, dst=NODE_MAC) / request
+    vector(name, "ingress", frame, "echo_reply", Ether(src=NODE_MAC, dst=CLIENT_MAC) / reply)
+
+
+for name, fields, payload in (
+    ("echo", {"id": 7, "seq": 1}, b"payload"),
+    ("echo, all zero", {"id": 0, "seq": 0}, b""),
+    ("echo, carry", {"id": 0xF7FF, "seq": 0}, b""),
+    ("echo, 1400 bytes", {"id": 1, "seq": 0xFFFF}, b"z" * 1400),
+):
+    echo(name, IP(src=CLIENT, dst="203.0.113.1", id=5, ttl=9) / ICMP(type=8, **fields) / Raw(payload),
+         IP(src="203.0.113.1", dst=CLIENT, id=5, ttl=64)
+         / (ICMP(type=0, chksum=0xFFFF, **fields) if name == "echo, all zero" else ICMP(type=0, **fields)) / Raw(payload))
+    echo(name + ", v6", IPv6(src=CLIENT6, dst="2001:db8:0:1::1", hlim=9) / ICMPv6EchoRequest(data=payload, **fields),
+         IPv6(src="2001:db8:0:1::1", dst=CLIENT6, hlim=64) / ICMPv6EchoReply(data=payload, **fields))
+request = IP(src=CLIENT, dst="203.0.113.1", options=[IPOption(b"\x94\x04\x00\x00")]) / ICMP(type=8, id=1, seq=2)
+echo("echo with ip options", request,
+     IP(src="203.0.113.1", dst=CLIENT, options=[IPOption(b"\x94\x04\x00\x00")]) / ICMP(type=0, id=1, seq=2))
+for source in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.1.1", "255.255.255.255", "203.0.113.1"):
+    drops(f"echo from {source}", client(IP(src=source, dst="203.0.113.1") / ICMP(type=8)), "echo_source")
+for source in ("::", "::1", "::ffff:192.0.2.1", "ff02::1", "2001:db8:0:1::1"):
+    drops(f"echo from {source}", client(IPv6(src=source, dst="2001:db8:0:1::1") / ICMPv6EchoRequest()), "echo_source")
+drops("echo sent to a group of stations",
+      Ether(src=CLIENT_MAC, dst="ff:ff:ff:ff:ff:ff") / IP(src=CLIENT, dst="203.0.113.1") / ICMP(type=8), "echo_source")
+drops("echo to an address that is no vip", client(IP(src=CLIENT, dst="203.0.113.99") / ICMP(type=8)), "unmatched_prefix")
+drops("echo to somebody else", client(IP(src=CLIENT, dst="10.0.0.2") / ICMP(type=8)), "not_vip")
+drops("echo reply to a vip", client(IP(src=CLIENT, dst="203.0.113.1") / ICMP(type=0)), "icmp_unsupported")
+drops("icmp cut short", client(IP(src=CLIENT, dst="203.0.113.1", proto=1) / Raw(b"\x08\0\0\0\0\0\0")), "truncated_transport")
+
+# --- backend: what is taken ---------------------------------------------------------------------
+
+IN4, IN6 = IP(bytes(tcp4("203.0.113.1", 80))), IPv6(bytes(tcp6("2001:db8:0:1::1", 80)))
+for inner, name in ((IN4, "v4"), (IN6, "v6")):
+    number = 41 if inner.version == 6 else 4
+    for outer6, over in ((False, "v4"), (True, "v6")):
+        vector(f"{name} out of gue over {over}", "backend", sent(inner, outer6), "decap_gue", received(inner))
+        vector(f"{name} out of ip over {over}", "backend", sent(inner, outer6, ipip=number), "decap_ipip", received(inner))
+    vector(f"{name} out of gue without private data", "backend", sent(inner, gue=bytes([0, number, 0, 0])), "decap_gue",
+           received(inner))
+    vector(f"{name} out of gue with three hops", "backend",
+           sent(inner, gue=bytes([4, number, 0, 0, 0, 0, 1, 3]) + b"\x0a\0\0\x0c" * 3), "decap_gue", received(inner))
+    vector(f"{name} out of gue over v6 with seven hops", "backend",
+           sent(inner, True, gue=bytes([29, number, 0, 0, 0, 1, 7, 7]) + b"\xfd" * 112), "decap_gue", received(inner))
+vector("outer options", "backend", sent(IN4, options=[IPOption(b"\x94\x04\x00\x00")]), "decap_gue", received(IN4))
+vector("padding behind the outer packet", "backend", bytes(sent(IN4)) + b"\0" * 9, "decap_gue", received(IN4))
+vector("padding inside the outer packet", "backend", sent(Raw(bytes(IN4) + b"\0" * 5)), "decap_gue", received(IN4))
+tagged = Ether(src=CLIENT_MAC, dst=NODE_MAC) / Dot1Q(vlan=5) / sent(IN4).payload
+vector("the outer vlan tag stays", "backend", tagged, "decap_gue",
+       Ether(src=CLIENT_MAC, dst=NODE_MAC) / Dot1Q(vlan=5, type=0x0800) / Raw(bytes(IN4)))
+tagged = Ether(src=CLIENT_MAC, dst=NODE_MAC) / Dot1AD(vlan=9) / Dot1Q(vlan=5) / sent(IN6, True).payload
+vector("both outer vlan tags stay", "backend", tagged, "decap_gue",
+       Ether(src=CLIENT_MAC, dst=NODE_MAC) / Dot1AD(vlan=9) / Dot1Q(vlan=5, type=0x86DD) / Raw(bytes(IN6)))
+RFC6040 = {(0, 0): 0, (0, 1): 0, (0, 2): 0, (1, 0): 1, (1, 1): 1, (1, 2): 1, (1, 3): 3, (2, 0): 2, (2, 1): 1, (2, 2): 2,
+           (2, 3): 3, (3, 0): 3, (3, 1): 3, (3, 2): 3, (3, 3): 3}
+for (inner_ecn, outer_ecn), result in RFC6040.items():
+    vector(f"ecn {inner_ecn} inside {outer_ecn}", "backend",
+           sent(IP(bytes(tcp4("203.0.113.1", 80, tos=0xB8 | inner_ecn))), ecn=outer_ecn), "decap_gue",
+           received(IP(bytes(tcp4("203.0.113.1", 80, tos=0xB8 | result)))))
+    vector(f"ecn {inner_ecn} inside {outer_ecn}, v6", "backend",
+           sent(IPv6(bytes(tcp6("2001:db8:0:1::1", 80, tc=0xB8 | inner_ecn, fl=0xFEDCB))), True, ecn=0x20 | outer_ecn),
+           "decap_gue", received(IPv6(bytes(tcp6("2001:db8:0:1::1", 80, tc=0xB8 | result, fl=0xFEDCB)))))
+
+# --- backend: what is not -----------------------------------------------------------------------
+
+
+def refuses(name, packet, verdict):
+    vector(name, "backend", packet, verdict)
+
+
+refuses("arp at the backend", client(ARP(pdst="10.0.0.2")), "backend_not_ip")
+refuses("plain tcp", client(IN4), "not_tunnel")
+refuses("udp to another port", client(IP(src=NODE, dst=BACKEND) / UDP(dport=53) / DATA), "not_tunnel")
+refuses("a later udp fragment", sent(IN4, frag=100), "not_tunnel")
+refuses("outer cut short", bytes(sent(IN4))[:14 + 19], "not_tunnel")
+refuses("outer header length 4", bytes(sent(IN4))[:14] + b"\x44" + bytes(sent(IN4))[15:], "not_tunnel")
+refuses("tunnelled to somebody else", sent(IN4, dst="10.0.0.12"), "not_for_us")
+refuses("tunnelled to a vip", sent(IN4, dst="203.0.113.1"), "not_for_us")
+refuses("a stranger", sent(IN4, src="10.9.0.2"), "stranger")
+refuses("a stranger, v6", sent(IN4, True, src="fd01::2"), "stranger")
+refuses("a stranger's ipip", sent(IN4, src="192.0.2.1", ipip=4), "stranger")
+refuses("first outer fragment", sent(IN4, flags="MF"), "outer_fragment")
+refuses("later ipip fragment", sent(IN4, ipip=4, frag=9), "outer_fragment")
+refuses("outer longer than the frame", bytes(sent(IN4))[:-1], "outer_malformed")
+refuses("udp length too long", sent(IN4, udp_extra=1), "outer_malformed")
+refuses("udp length too short", sent(IN4, udp_extra=-1), "outer_malformed")
+refuses("no room for gue", sent(Raw(b""), gue=b"\0\4\0"), "outer_malformed")
+refuses("gue version 1", sent(IN4, gue=b"\x41\x04\0\0\0\0\0\0"), "gue_version")
+refuses("gue control", sent(IN4, gue=b"\x21\x04\0\0\0\0\0\0"), "gue_version")
+refuses("gue flags", sent(IN4, gue=b"\x01\x04\0\x01\0\0\0\0"), "gue_version")
+refuses("gue with ethernet inside", sent(IN4, gue=b"\x01\x61\0\0\0\0\0\0"), "gue_protocol")
+refuses("hlen beyond the packet", sent(Raw(b"12345678"), gue=b"\x1f\x04\0\0\0\0\0\0"), "gue_length")
+refuses("hlen says no hops, the word says one", sent(IN4, gue=b"\x01\x04\0\0\0\0\0\1"), "gue_length")
+refuses("hlen says one hop, the word says none", sent(IN4, gue=b"\x02\x04\0\0\0\0\0\0\x0a\0\0\x0c"), "gue_length")
+refuses("255 hops", sent(IN4, gue=b"\x1f\x04\0\0\0\0\0\xff" + b"\x0a\0\0\x0c" * 30), "gue_length")
+refuses("eight hops over v6", sent(IN4, True, gue=b"\x1f\x04\0\0\0\x01\0\x08" + b"\xfd" * 120), "gue_length")
+refuses("wide hops over v4", sent(IN4, gue=b"\x01\x04\0\0\0\x01\0\0"), "gue_type")
+refuses("narrow hops over v6", sent(IN4, True, gue=b"\x01\x04\0\0\0\0\0\0"), "gue_type")
+refuses("unknown private type", sent(IN4, gue=b"\x01\x04\0\0\xff\0\0\0"), "gue_type")
+refuses("next hop beyond the list", sent(IN4, gue=b"\x02\x04\0\0\0\0\x02\x01\x0a\0\0\x0c"), "gue_hops")
+refuses("v6 announced as v4", sent(IN6, gue=b"\x01\x04\0\0\0\0\0\0"), "inner_malformed")
+refuses("v4 announced as v6", sent(IN4, gue=b"\x01\x29\0\0\0\0\0\0"), "inner_malformed")
+refuses("inner cut inside its header", sent(Raw(bytes(IN4)[:19])), "inner_malformed")
+refuses("nothing inside", sent(Raw(b"")), "inner_malformed")
+refuses("inner header length 4", sent(Raw(b"\x44" + bytes(IN4)[1:])), "inner_malformed")
+refuses("inner longer than the outer", sent(Raw(bytes(IN4)[:-1])), "inner_length")
+refuses("inner longer than the outer, padded", bytes(sent(Raw(bytes(IN4)[:-1]))) + b"\0" * 20, "inner_length")
+refuses("inner to somebody else", sent(IP(bytes(tcp4("198.51.100.1", 80)))), "inner_not_vip")
+refuses("inner to the backend itself", sent(IP(bytes(tcp4(BACKEND, 22)))), "inner_not_vip")
+refuses("congestion where ecn is unknown", sent(IP(bytes(tcp4("203.0.113.1", 80, tos=0xB8))), ecn=3), "inner_ce")
+refuses("congestion where ecn is unknown, v6", sent(IPv6(bytes(tcp6("2001:db8:0:1::1", 80))), True, ecn=3), "inner_ce")
+
+names = [v["name"] for v in vectors]
+assert len(names) == len(set(names)), [n for n in names if names.count(n) > 1]
+json.dump({
+    "seed": SEED.hex(), "node": [NODE, NODE6], "macs": {"source": OUT_MAC, "destination": NEXT_MAC},
+    "pools": POOLS,
+    "vips": [{"address": a, "port": p, "protocol": r, "pool": q} for a, p, r, q in VIPS],
+    "prefixes": PREFIXES, "senders": SENDERS, "locals": LOCALS, "vectors": vectors,
+}, sys.stdout, indent=1)
+print()
