@@ -111,7 +111,7 @@ fn take<P: Packet, T: Tables>(
         _ => return Err(Verdict::NotTunnel),
     };
     let view = View::new(tables).ok_or(Verdict::NotForUs)?;
-    if !view.address(outer.destination).is_some_and(|entry| entry.flags & AddressFlags::LOCAL != 0) {
+    if !view.is(outer.destination, AddressFlags::LOCAL) {
         return Err(Verdict::NotForUs);
     }
     if !view.in_prefix(outer.source) {
@@ -128,7 +128,7 @@ fn take<P: Packet, T: Tables>(
         protocol => (outer.payload, protocol),
     };
     let inner = Inner::parse(packet, start, outer.end, protocol)?;
-    if !view.address(inner.destination).is_some_and(|entry| entry.flags & AddressFlags::VIP != 0) {
+    if !view.is(inner.destination, AddressFlags::VIP) {
         return Err(Verdict::InnerNotVip);
     }
     decap::strip(packet, link, &inner, outer.tos)?;

@@ -40,7 +40,7 @@ fn decide<P: Packet, T: Tables>(
             let address = our_address(&view, address_key(mapped(ip.destination)))?;
             let datagram = parse::ipv4(packet, &link, ip)?;
             if datagram.protocol == ICMP {
-                let source_is_vip = view.address(address_key(mapped(ip.source))).is_some_and(is_vip);
+                let source_is_vip = view.is(address_key(mapped(ip.source)), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv4>(packet, &link, &datagram, source_is_vip));
             }
             let addresses = words_v4(ip.source, ip.destination);
@@ -54,7 +54,7 @@ fn decide<P: Packet, T: Tables>(
             let address = our_address(&view, address_key(ip.destination))?;
             let datagram = parse::ipv6(packet, &link, ip)?;
             if datagram.protocol == ICMPV6 {
-                let source_is_vip = view.address(address_key(ip.source)).is_some_and(is_vip);
+                let source_is_vip = view.is(address_key(ip.source), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv6>(packet, &link, &datagram, source_is_vip));
             }
             let addresses = words_v6(ip.source, ip.destination);
@@ -67,11 +67,6 @@ fn decide<P: Packet, T: Tables>(
     }
 }
 
-#[inline(always)]
-fn is_vip(entry: &AddressEntry) -> bool {
-    entry.flags & AddressFlags::VIP != 0
-}
-
 /// The VIPs at `destination`. What is not ours passes before anything of it is judged.
 #[inline(always)]
 fn our_address<'a, T: Tables>(
@@ -79,7 +74,7 @@ fn our_address<'a, T: Tables>(
     destination: [u64; 2],
 ) -> Result<&'a AddressEntry, Verdict> {
     match view.address(destination) {
-        Some(entry) if is_vip(entry) => Ok(entry),
+        Some(entry) if entry.flags & AddressFlags::VIP != 0 => Ok(entry),
         _ if view.in_prefix(destination) => Err(unmatched(view, Verdict::UnmatchedPrefix)),
         _ => Err(Verdict::NotVip),
     }

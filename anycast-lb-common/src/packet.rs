@@ -6,6 +6,7 @@
 use bytemuck::Pod;
 
 /// A frame under way.
+#[allow(clippy::len_without_is_empty, reason = "a frame is never empty")]
 pub trait Packet {
     /// Length of the frame in bytes.
     fn len(&self) -> usize;

@@ -53,6 +53,12 @@ impl<'a, T: Tables> View<'a, T> {
         (entry.address == address && entry.flags != 0).then_some(entry)
     }
 
+    /// Whether `address` has all of `flags`.
+    #[inline(always)]
+    pub(crate) fn is(&self, address: [u64; 2], flags: u32) -> bool {
+        self.address(address).is_some_and(|entry| entry.flags & flags == flags)
+    }
+
     /// The VIP for `protocol` and `port` (host order) at `address`, or 0: the exact port, then any
     /// port, then any protocol.
     #[inline(always)]

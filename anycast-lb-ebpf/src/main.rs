@@ -45,6 +45,8 @@ mod programs {
     #[inline(always)]
     fn finish(ctx: &XdpContext, outcome: &Outcome, bytes: usize) -> u32 {
         count(outcome, bytes);
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!(ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
         match outcome.verdict.kind() {
             Kind::Pass => XDP_PASS,
             Kind::Drop => XDP_DROP,
