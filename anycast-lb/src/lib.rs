@@ -5,3 +5,4 @@
 //! `model` ← `config`.
 
 pub mod model;
+pub mod table;
