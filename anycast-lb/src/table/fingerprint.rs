@@ -10,12 +10,7 @@ use super::{Candidate, NONE, Table, TableKind, TableSpec};
 ///
 /// `candidates` are those the table was built from; `placement` is the version of hash and table
 /// algorithms, [`anycast_lb_common::abi::PLACEMENT`].
-pub fn owners_fingerprint(
-    table: &Table,
-    candidates: &[Candidate],
-    spec: &TableSpec,
-    placement: u32,
-) -> u64 {
+pub fn owners_fingerprint(table: &Table, candidates: &[Candidate], spec: &TableSpec, placement: u32) -> u64 {
     let mut sip = start(Purpose::Owners, spec, placement);
     for owner in table.owners() {
         write_backend(&mut sip, candidates, *owner);

@@ -208,7 +208,8 @@ mod tests {
             }
         }
         let expected = i64::from(BACKENDS) / CELLS as i64;
-        let chi: i64 = counts.iter().flatten().map(|c| (c - expected) * (c - expected)).sum::<i64>() / expected;
+        let chi: i64 =
+            counts.iter().flatten().map(|c| (c - expected) * (c - expected)).sum::<i64>() / expected;
         let freedom = (CELLS * CELLS) as i64;
         assert!((chi - freedom).abs() < 5 * 46, "chi-squared {chi} for {freedom} cells");
     }

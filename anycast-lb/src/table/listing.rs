@@ -1,7 +1,7 @@
 //! Which backends a packet of a slot lists, and in which order.
 
-use super::race::Race;
 use super::NONE;
+use super::race::Race;
 
 /// How many active backends follow the owner in a list. A node that knows no history finds the
 /// owner of a flow that is one or two changes old among them.
@@ -97,5 +97,65 @@ pub(super) fn lists(mut race: Race, owners: &[u32], active: &[bool]) -> Lists {
                 listed.push((arrival.slot, arrival.runner));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    const SLOTS: u32 = 128;
+
+    fn race(backends: u32) -> Race {
+        let address = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0001 + n));
+        Race::new(&[3; 16], SLOTS, (0..backends).map(|n| (address(n), 1 + n % 5)))
+    }
+
+    /// All backends of each slot, first come first.
+    fn rankings(backends: u32) -> Vec<Vec<u32>> {
+        let mut rankings = vec![Vec::new(); SLOTS as usize];
+        let (mut race, mut arrivals) = (race(backends), Vec::new());
+        while race.advance(|_| true, |_| true, &mut arrivals) {
+            for arrival in &arrivals {
+                rankings[arrival.slot as usize].push(arrival.runner);
+            }
+        }
+        rankings
+    }
+
+    #[test]
+    fn lists_are_the_ranking_with_the_owner_first() {
+        // Every third one is active; each slot's owner is its last choice among those.
+        let active: Vec<bool> = (0..60).map(|n| n % 3 == 0).collect();
+        let is_active = |n: &u32| active[*n as usize];
+        let rankings = rankings(60);
+        let owners: Vec<u32> = rankings.iter().filter_map(|r| r.iter().copied().rfind(is_active)).collect();
+        let lists = lists(race(60), &owners, &active);
+        for (slot, (ranking, owner)) in (0..).zip(rankings.iter().zip(&owners)) {
+            let mut expected = vec![*owner];
+            let (mut actives, mut others) = (1, 0);
+            for runner in ranking {
+                if is_active(runner) {
+                    actives += 1;
+                    expected.push(*runner);
+                } else if others < MAX_INACTIVE {
+                    others += 1;
+                    expected.push(*runner);
+                }
+                if actives == 1 + RUNNERS_UP {
+                    break;
+                }
+            }
+            assert_eq!(lists.of(slot), expected, "slot {slot}");
+        }
+    }
+
+    #[test]
+    fn a_pool_in_which_nearly_all_drain_has_short_lists() {
+        let active: Vec<bool> = (0..500).map(|n| n == 7).collect();
+        let lists = lists(race(500), &[7; SLOTS as usize], &active);
+        assert!((0..SLOTS).all(|slot| lists.of(slot).len() == 1 + MAX_INACTIVE as usize));
     }
 }

@@ -25,9 +25,7 @@ struct Turn {
 impl Ord for Turn {
     fn cmp(&self, other: &Self) -> Ordering {
         // `odd` is below 2^26 and `weight` below 2^16: the products fit.
-        (self.odd * other.weight)
-            .cmp(&(other.odd * self.weight))
-            .then(self.backend.cmp(&other.backend))
+        (self.odd * other.weight).cmp(&(other.odd * self.weight)).then(self.backend.cmp(&other.backend))
     }
 }
 

@@ -147,3 +147,6 @@ fn canonical(candidates: &[Candidate], keep: impl Fn(&Candidate) -> bool) -> Vec
     indices.sort_unstable_by_key(|i| address_number(candidates[*i as usize].identity));
     indices
 }
+
+#[cfg(test)]
+mod tests;

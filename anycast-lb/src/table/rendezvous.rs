@@ -43,3 +43,64 @@ pub(super) fn owners(mut race: Race, slots: u32, quotas: &[Quota]) -> Vec<u32> {
     }
     owners
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+
+    use super::super::quota::quotas;
+    use super::*;
+
+    fn race(slots: u32, weights: &[u32]) -> Race {
+        let address = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0001 + n));
+        Race::new(&[5; 16], slots, (0..).map(address).zip(weights.iter().copied()))
+    }
+
+    proptest! {
+        /// The definition of stability, checked pair by pair: where a slot would rather have another
+        /// backend, that one prefers every slot that it has, and has as many as it may.
+        #[test]
+        fn no_slot_and_backend_would_rather_have_each_other(
+            weights in prop::collection::vec(prop_oneof![1u32..=65535, 1u32..=10, Just(100)], 1..12),
+            bits in 1u32..=9,
+            margin in prop_oneof![Just(0u32), Just(30_000), 0u32..500_000],
+        ) {
+            let slots = 1u32 << bits;
+            let quotas = quotas(slots, margin, &weights);
+            let owners = owners(race(slots, &weights), slots, &quotas);
+
+            let mut when = BTreeMap::new();
+            let (mut everyone, mut arrivals) = (race(slots, &weights), Vec::new());
+            while everyone.advance(|_| true, |_| true, &mut arrivals) {
+                for arrival in &arrivals {
+                    let next = when.len();
+                    prop_assert!(when.insert((arrival.runner, arrival.slot), next).is_none());
+                }
+            }
+            prop_assert_eq!(when.len(), slots as usize * weights.len());
+
+            let mut loads = vec![0; weights.len()];
+            let mut last = vec![0; weights.len()];
+            for (slot, owner) in (0..).zip(&owners) {
+                loads[*owner as usize] += 1;
+                let time = when[&(*owner, slot)];
+                last[*owner as usize] = last[*owner as usize].max(time);
+            }
+            for (slot, owner) in (0..).zip(&owners) {
+                for rival in 0..weights.len() as u32 {
+                    let time = when[&(rival, slot)];
+                    if time < when[&(*owner, slot)] {
+                        prop_assert!(last[rival as usize] < time);
+                        prop_assert!(loads[rival as usize] >= quotas[rival as usize].reserve);
+                    }
+                }
+            }
+            for (load, quota) in loads.iter().zip(&quotas) {
+                prop_assert!((quota.reserve..=quota.cap).contains(load));
+            }
+        }
+    }
+}
