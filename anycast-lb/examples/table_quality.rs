@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use anycast_lb::table::quality::{balance, moved};
-use anycast_lb::table::{BackendState, Candidate, TableKind, TableSpec, build};
+use anycast_lb::table::{BackendState, Candidate, DEFAULT_MARGIN_PPM, TableKind, TableSpec, build};
 
 fn main() {
     println!(
@@ -12,7 +12,7 @@ fn main() {
     );
     for slots in [16384, 65536] {
         for (kind, margin_ppm) in
-            [(TableKind::Rendezvous, 30_000), (TableKind::Rendezvous, 0), (TableKind::Maglev, 0)]
+            [(TableKind::Rendezvous, DEFAULT_MARGIN_PPM), (TableKind::Rendezvous, 0), (TableKind::Maglev, 0)]
         {
             for n in [3, 10, 100, 163, 400, 1000] {
                 row(kind, margin_ppm, slots, n);

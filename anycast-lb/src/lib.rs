@@ -5,4 +5,5 @@
 //! `model` ← `config`.
 
 pub mod model;
+pub mod simulate;
 pub mod table;

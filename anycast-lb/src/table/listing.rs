@@ -3,10 +3,6 @@
 use super::NONE;
 use super::race::Race;
 
-/// How many active backends follow the owner in a list. A node that knows no history finds the
-/// owner of a flow that is one or two changes old among them.
-pub const RUNNERS_UP: u32 = 2;
-
 /// Most backends in a list that are not active. More than this many draining at once in one slot's
 /// ranking have nothing to keep there, and the bound keeps lists short when nearly all drain.
 pub const MAX_INACTIVE: u32 = 12;
@@ -64,19 +60,19 @@ struct Room {
 }
 
 /// Lists the owner of each slot, then the others in ranking order up to and including the
-/// (1 + [`RUNNERS_UP`])th active one, with at most [`MAX_INACTIVE`] others between.
+/// (1 + `runners_up`)th active one, with at most [`MAX_INACTIVE`] others between.
 ///
 /// `race` has all backends, `active` tells which of them are. Where nobody is active, there are no
 /// owners and the lists are the others alone.
-pub(super) fn lists(mut race: Race, owners: &[u32], active: &[bool]) -> Lists {
+pub(super) fn lists(mut race: Race, owners: &[u32], active: &[bool], runners_up: u32) -> Lists {
     let count = active.iter().filter(|a| **a).count() as u32;
     // With no more active ones than a list takes, the ranking is followed to its end for the rest.
-    let ends_with_active = count > RUNNERS_UP;
+    let ends_with_active = count > runners_up;
     let is_complete = |room: &Room| room.active == 0 && (ends_with_active || room.inactive == 0);
 
     let owned = u32::from(count > 0);
     let mut rooms =
-        vec![Room { active: count.min(1 + RUNNERS_UP) - owned, inactive: MAX_INACTIVE }; owners.len()];
+        vec![Room { active: count.min(1 + runners_up) - owned, inactive: MAX_INACTIVE }; owners.len()];
     let mut listed: Vec<(u32, u32)> = (0..).zip(owners.iter().copied()).filter(|(_, o)| *o != NONE).collect();
     let mut arrivals = Vec::new();
     loop {
@@ -107,6 +103,7 @@ mod tests {
     use super::*;
 
     const SLOTS: u32 = 128;
+    const RUNNERS_UP: u32 = 2;
 
     fn race(backends: u32) -> Race {
         let address = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0001 + n));
@@ -132,7 +129,7 @@ mod tests {
         let is_active = |n: &u32| active[*n as usize];
         let rankings = rankings(60);
         let owners: Vec<u32> = rankings.iter().filter_map(|r| r.iter().copied().rfind(is_active)).collect();
-        let lists = lists(race(60), &owners, &active);
+        let lists = lists(race(60), &owners, &active, RUNNERS_UP);
         for (slot, (ranking, owner)) in (0..).zip(rankings.iter().zip(&owners)) {
             let mut expected = vec![*owner];
             let (mut actives, mut others) = (1, 0);
@@ -155,7 +152,7 @@ mod tests {
     #[test]
     fn a_pool_in_which_nearly_all_drain_has_short_lists() {
         let active: Vec<bool> = (0..500).map(|n| n == 7).collect();
-        let lists = lists(race(500), &[7; SLOTS as usize], &active);
+        let lists = lists(race(500), &[7; SLOTS as usize], &active, RUNNERS_UP);
         assert!((0..SLOTS).all(|slot| lists.of(slot).len() == 1 + MAX_INACTIVE as usize));
     }
 }

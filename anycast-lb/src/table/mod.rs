@@ -15,7 +15,7 @@ use race::Race;
 
 pub use crate::model::{BackendState, TableKind};
 pub use fingerprint::{hops_fingerprint, owners_fingerprint};
-pub use listing::{MAX_INACTIVE, RUNNERS_UP};
+pub use listing::MAX_INACTIVE;
 
 mod fingerprint;
 mod keyed;
@@ -28,6 +28,11 @@ mod rendezvous;
 
 /// The owner of a slot that has none.
 pub const NONE: u32 = u32::MAX;
+
+/// The margin of a pool that names none, in parts per million. With 100 backends and 65,536 slots a
+/// removal then moves 0.04 % of the other flows on average and 0.06 % at worst of 40 seeds; 3 % would
+/// bring that to 0.05 % and 0.10 %.
+pub const DEFAULT_MARGIN_PPM: u32 = 35_000;
 
 /// Most slots a table can have.
 pub const MAX_SLOTS: u32 = 1 << 24;
@@ -44,7 +49,8 @@ pub struct TableSpec {
     pub margin_ppm: u32,
     /// The secret that all nodes share.
     pub seed: [u8; 16],
-    /// Most backends a packet lists after the owner. 0: no lists are made.
+    /// How many active backends a list has after the owner: a node that knows no history finds the
+    /// owner of a flow that is a few changes old among them. 0: no lists are made.
     pub hops: u8,
 }
 
@@ -73,9 +79,9 @@ impl Table {
     }
 
     /// The list of a slot: the owner, then the others in ranking order up to and including the
-    /// (1 + [`RUNNERS_UP`])th active one. Starts with an inactive backend where there is no owner;
-    /// is empty where the table was built with no hops. May be longer than `hops` allows: which ones
-    /// to leave out is for whoever knows the history.
+    /// (1 + `hops`)th active one. Starts with an inactive backend where there is no owner;
+    /// is empty where the table was built with no hops. With inactive backends it may be longer than
+    /// a packet has room for: which ones to leave out is for whoever knows the history.
     pub fn hops(&self, slot: u32) -> impl Iterator<Item = u32> + '_ {
         self.lists.of(slot).iter().copied()
     }
@@ -133,7 +139,7 @@ pub fn build(spec: &TableSpec, candidates: &[Candidate]) -> Table {
         let is_active: Vec<bool> =
             ranked.iter().map(|i| candidates[*i as usize].state == BackendState::Active).collect();
         let race = Race::new(&spec.seed, slots, of(&ranked).into_iter());
-        let mut lists = listing::lists(race, &renumbered, &is_active);
+        let mut lists = listing::lists(race, &renumbered, &is_active, u32::from(spec.hops));
         lists.renumber(|n| ranked[n as usize]);
         lists
     };

@@ -17,11 +17,15 @@ pub(super) struct Quota {
 /// lower bound would cost more moved flows at every change than the balance is worth.
 const FINE_SHARE: u128 = 100;
 
+/// How far a backend may stay behind its share, in parts per million, unless the margin is larger
+/// still. Tighter bounds move more flows at every change.
+const SHORTFALL: u128 = 50_000;
+
 /// The quotas of backends with these weights, in canonical order.
 ///
 /// A margin of 0 fixes every number: the shares, rounded so that they add up. Otherwise nobody gets
 /// more than its share × (1 + margin), rounded up, and nobody whose share is [`FINE_SHARE`] slots or
-/// more gets less than its share × (1 − 3/2 margin), rounded up. Below that the lower bound falls
+/// more gets less than its share × (1 − [`SHORTFALL`]), rounded up. Below that the lower bound falls
 /// off smoothly, so that a pool which grows past that size does not jump.
 pub(super) fn quotas(slots: u32, margin_ppm: u32, weights: &[u32]) -> Vec<Quota> {
     if margin_ppm == 0 {
@@ -33,7 +37,7 @@ pub(super) fn quotas(slots: u32, margin_ppm: u32, weights: &[u32]) -> Vec<Quota>
         let due = slots * u128::from(weight);
         let cap = (due * (MILLION + margin)).div_ceil(total * MILLION).min(slots);
         let fineness = (due * MILLION / (total * FINE_SHARE)).min(MILLION);
-        let floor = (due * fineness.saturating_sub(margin * 3 / 2)).div_ceil(total * MILLION);
+        let floor = (due * fineness.saturating_sub(margin.max(SHORTFALL))).div_ceil(total * MILLION);
         // Never above the share: the reserves of all must not exceed the table.
         let reserve = floor.min(due / total);
         // Both are at most `slots`.
@@ -79,8 +83,8 @@ mod tests {
 
     #[test]
     fn the_margin_opens_a_corridor_around_the_share() {
-        // 16384 / 3 = 5461.3; 3 % more is 5625.2, 4.5 % less is 5215.6.
-        assert_eq!(quotas(16384, 30_000, &[7; 3]), [Quota { reserve: 5216, cap: 5626 }; 3]);
+        // 16384 / 3 = 5461.3; 3 % more is 5625.2, 5 % less is 5188.3.
+        assert_eq!(quotas(16384, 30_000, &[7; 3]), [Quota { reserve: 5189, cap: 5626 }; 3]);
         // A share of 4 slots is coarse: no lower bound.
         assert_eq!(quotas(16, 30_000, &[1; 4]), [Quota { reserve: 0, cap: 5 }; 4]);
         // No margin is so large that a cap exceeds the table.
