@@ -5,6 +5,7 @@
 //! as the owner or as one of the hops; a backend that leaves takes its flows with it, and those are
 //! not counted as broken.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::table::quality::{balance, moved};
@@ -56,7 +57,7 @@ pub fn seed(number: u64) -> [u8; 16] {
 ///
 /// # Errors
 ///
-/// A sentence for the operator, if a change leaves no backend.
+/// If there is no backend, at the start or after a change.
 pub fn run(
     scenario: &Scenario,
     mut build: impl FnMut(&TableSpec, &[Candidate]) -> Table,
@@ -91,8 +92,8 @@ pub fn run(
         }
     }
 
-    let alive = |flow: &&Flow| pool.iter().any(|c| c.identity == flow.home);
-    let alive_flows: Vec<&Flow> = flows.iter().filter(alive).collect();
+    let alive: BTreeSet<IpAddr> = pool.iter().map(|c| c.identity).collect();
+    let alive_flows: Vec<&Flow> = flows.iter().filter(|flow| alive.contains(&flow.home)).collect();
     let moved = moved((&first, &first_pool), (&last, &pool));
     let of_alive = |n: usize| if alive_flows.is_empty() { 0.0 } else { n as f64 / alive_flows.len() as f64 };
     Ok(Outcome {
@@ -166,7 +167,7 @@ fn owners<'a>(table: &'a Table, pool: &'a [Candidate]) -> impl Iterator<Item = I
 
 /// The `n`th backend ever.
 fn candidate(n: u32) -> Candidate {
-    let address = Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(n) + 1);
+    let address = Ipv6Addr::from_bits((0xfd00 << 112) + u128::from(n) + 1);
     Candidate { identity: address.into(), weight: 100, state: BackendState::Active }
 }
 
