@@ -6,7 +6,10 @@ use std::{env, fs};
 fn main() {
     println!("cargo::rerun-if-env-changed=ANYCAST_LB_BPF_OBJECT");
     let object = env::var_os("ANYCAST_LB_BPF_OBJECT").map_or_else(
-        || PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../target/bpf/anycast-lb.o"),
+        || {
+            PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default())
+                .join("../target/bpf/anycast-lb.o")
+        },
         PathBuf::from,
     );
     println!("cargo::rerun-if-changed={}", object.display());
