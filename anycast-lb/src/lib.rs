@@ -4,4 +4,5 @@
 //! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `neighbour`, `table` →
 //! `model` ← `config`.
 
+pub mod config;
 pub mod model;
