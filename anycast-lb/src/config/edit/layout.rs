@@ -30,7 +30,7 @@ impl<'a> Layout<'a> {
             self.headers.push(span.start);
             self.ends.push(span.end);
         }
-        for (_, item) in table.iter() {
+        for (_, item) in table {
             match item {
                 Item::Table(table) => self.visit(table),
                 Item::ArrayOfTables(tables) => tables.iter().for_each(|table| self.visit(table)),

@@ -61,7 +61,7 @@ pub(super) fn insert_section(
     replaced(text, at..at, &block)
 }
 
-/// Whether the header's block of comment and header has a blank line above.
+/// Whether the header's block of comment and header has a blank line, or nothing at all, above.
 fn follows_blank(text: &str, header: usize) -> bool {
     let mut start = line_start(text, header);
     while start > 0 {
@@ -71,7 +71,7 @@ fn follows_blank(text: &str, header: usize) -> bool {
         }
         start = above;
     }
-    false
+    true
 }
 
 fn ends_with_blank(text: &str) -> bool {

@@ -144,7 +144,7 @@ fn rescue(section: &Section<'_>, report: &Report<'_>) -> Vec<String> {
 /// Keys whose work is yet to come: checked, then announced as without effect.
 fn later(section: &Section<'_>, report: &Report<'_>) {
     let note = |spot, key: &str, what: &str| {
-        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"))
+        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
     };
     if let Some(all_down) = section.choice("all_down", &[("withdraw", true), ("keep_serving", false)]) {
         note(all_down.spot, "all_down", "backends are not checked in this release");

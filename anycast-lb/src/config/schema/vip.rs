@@ -84,7 +84,7 @@ fn second_chance(section: &Section<'_>, report: &Report<'_>, protocol: Option<Pr
 /// Keys whose work is yet to come: checked, then announced as without effect.
 fn later(section: &Section<'_>, report: &Report<'_>) {
     let note = |spot, key: &str, what: &str| {
-        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"))
+        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
     };
     if let Some(on) = section.boolean("mss_clamp").filter(|b| b.value) {
         note(on.spot, "mss_clamp", "packets leave as they came in this release");

@@ -4,6 +4,7 @@ mod example;
 mod files;
 mod mistakes;
 mod notices;
+mod relations;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

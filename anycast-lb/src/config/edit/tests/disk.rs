@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use super::*;
-use crate::config::tests::SEED;
+use crate::config::tests::{SEED, backend};
 use crate::config::{Overrides, load};
 
 const POOL: &str = "[[pool]]\nname = \"web\"\n[[pool.backend]]\naddress = \"10.0.0.1\"\n";
@@ -147,4 +147,23 @@ fn a_directory_that_cannot_be_written_leaves_the_file_as_it_was() {
             assert_eq!(dir.text("config.toml"), ingress(POOL));
         }
     }
+}
+
+#[test]
+fn a_backend_hosts_vips_need_no_pool() {
+    let dir = Dir::new();
+    let loaded = dir.load(&backend("")).expect("valid");
+    let edits = [add_vip("203.0.113.1/any", ""), add_vip("203.0.113.2/any", "elsewhere")];
+    prepare(&loaded.sources, &edits).and_then(Prepared::commit).expect("written");
+    let vips = "
+[[vip]]
+address = \"203.0.113.1\"
+protocol = \"any\"
+
+[[vip]]
+address = \"203.0.113.2\"
+protocol = \"any\"
+pool = \"elsewhere\"
+";
+    assert_eq!(dir.text("config.toml"), backend("") + vips);
 }

@@ -63,10 +63,7 @@ fn refused(entries: &str, edits: &[Edit]) -> EditError {
     let dir = Dir::new();
     let text = ingress("") + entries;
     let loaded = dir.load(&text).expect("valid");
-    let error = match prepare(&loaded.sources, edits) {
-        Ok(_) => panic!("accepted"),
-        Err(error) => error,
-    };
+    let Err(error) = prepare(&loaded.sources, edits) else { panic!("accepted") };
     assert_eq!(dir.text("config.toml"), text);
     assert!(!error.hint().is_empty());
     error

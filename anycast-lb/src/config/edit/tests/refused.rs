@@ -112,7 +112,7 @@ fn all_or_none() {
 fn write_back_off() {
     let dir = Dir::new();
     let loaded = dir.load(&format!("{INGRESS}{INTERFACE}[control]\nwrite_back = false\n")).expect("valid");
-    let error = prepare(&loaded.sources, &[add_pool("web")]).err().expect("refused");
+    let error = prepare(&loaded.sources, &[add_pool("web")]).expect_err("refused");
     assert_eq!(error.code(), "write_back_off");
     assert!(error.to_string().contains("write_back = false"), "{error}");
     assert!(error.hint().contains("anycast-lb reload"));
