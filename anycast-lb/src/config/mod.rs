@@ -131,6 +131,7 @@ fn understand(
         report.set_incomplete();
     }
     let mut draft = schema::Draft::default();
+    let mut main_understood = true;
     for (index, file) in files.iter().enumerate() {
         match Document::parse(file.text.as_str()) {
             Ok(document) => schema::read(document.as_table(), index, &report, &mut draft),
@@ -145,14 +146,14 @@ fn understand(
                 );
                 report.set_incomplete();
                 if index == source::MAIN {
+                    main_understood = false;
                     break;
                 }
             }
         }
     }
-    let main_unreadable = report.is_incomplete() && draft.global.role.is_none();
     let log = draft.log;
-    let config = if main_unreadable { None } else { validate::validate(draft, files, surroundings, &report) };
+    let config = if main_understood { validate::validate(draft, files, surroundings, &report) } else { None };
     let notices = report.finish()?;
     match config {
         Some(config) => Ok(Understood { config, notices, log }),

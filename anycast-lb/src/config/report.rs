@@ -53,6 +53,12 @@ impl<'a> Report<'a> {
         self.problems.borrow_mut().push((spot, problem));
     }
 
+    /// Whether a mistake has been reported about a key that `about` picks: then what it would have
+    /// given is not missing besides.
+    pub fn has_problem(&self, about: impl Fn(&str) -> bool) -> bool {
+        self.problems.borrow().iter().any(|(_, problem)| about(&problem.key))
+    }
+
     /// Something to know that is no mistake.
     pub fn notice(&self, spot: Spot, key: &str, message: impl Into<String>) {
         let (line, column) = self.position(spot);

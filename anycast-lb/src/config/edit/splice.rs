@@ -53,11 +53,6 @@ pub(super) fn insert_section(
     for (key, value) in fields {
         block.push_str(&format!("{inner}{key} = {value}{eol}"));
     }
-    // Where no blank line followed and the entries stand apart, keep what follows apart too.
-    let rest = &text[at..];
-    if like.is_none() && !rest.is_empty() && !is_blank(&rest[..line_end(rest, 0)]) {
-        block.push_str(eol);
-    }
     replaced(text, at..at, &block)
 }
 

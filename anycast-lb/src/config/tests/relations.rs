@@ -154,9 +154,31 @@ fn sources_one_of_each_family_that_is_needed() {
 #[test]
 fn a_backend_must_know_its_senders() {
     assert_mistakes(&format!("role = \"backend\" #~ allowed_senders: is missing\n{INTERFACE}"));
+}
+
+#[test]
+fn what_was_refused_is_not_missing_besides() {
+    assert_mistakes(&format!(
+        "role = \"backend\"
+         allowed_senders = [\"10.0.0.1/24\"] #~ beyond its length
+         {INTERFACE}"
+    ));
     assert_mistakes(
-        &format!("role = \"backend\"\nallowed_senders = [\"10.0.0.1/24\"] #~ beyond its length\n{INTERFACE}")
-            .replace("\nallowed", " #~ allowed_senders: is missing\nallowed"),
+        "role = \"ingress\"
+         hash_seed_file = 1 #~ must be a string
+         [[interface]]
+         name = \"eth/0\" #~ no name of an interface
+         [[pool]]
+         name = \"two words\" #~ not a plain word
+         [[vip]]
+         address = \"203.0.113.1\"
+         protocol = \"any\"
+         pool = \"two words\"
+         [[vip]]
+         address = \"203.0.113.2\"
+         protocol = \"any\"
+         pool = 1 #~ pool: must be a string
+         ",
     );
 }
 

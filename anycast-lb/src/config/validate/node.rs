@@ -58,7 +58,8 @@ pub(super) fn default_socket(instance: &str) -> PathBuf {
 }
 
 pub(super) fn interfaces(interfaces: &[At<Interface>], report: &Report<'_>) {
-    if interfaces.is_empty() && !report.is_incomplete() {
+    let refused = report.has_problem(|key| key.starts_with("interface"));
+    if interfaces.is_empty() && !refused && !report.is_incomplete() {
         report.problem(
             TOP,
             "interface",
@@ -101,6 +102,9 @@ pub(super) fn seed(
         return None;
     }
     let Some(source) = &global.seed else {
+        if report.has_problem(|key| key == "hash_seed" || key == "hash_seed_file") {
+            return None;
+        }
         report.problem(
             TOP,
             "hash_seed_file",
@@ -147,7 +151,8 @@ fn inline_seed_is_private(global: &Global, files: &[SourceFile], report: &Report
 }
 
 pub(super) fn allowed_senders(global: &Global, role: Option<Role>, report: &Report<'_>) {
-    if role == Some(Role::Backend) && global.allowed_senders.is_empty() {
+    let refused = report.has_problem(|key| key == "allowed_senders");
+    if role == Some(Role::Backend) && global.allowed_senders.is_empty() && !refused {
         report.problem(
             TOP,
             "allowed_senders",

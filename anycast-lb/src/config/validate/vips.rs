@@ -32,13 +32,15 @@ pub(super) fn check(draft: &Draft, role: Option<Role>, report: &Report<'_>) {
 fn pool_of(vip: &VipDraft, pools: &[PoolDraft], report: &Report<'_>) {
     let key = format!("{} pool", vip.path);
     let Some(name) = &vip.pool else {
-        report.problem(vip.spot, &key, "is missing", "write pool = \"web\" with the name of a [[pool]]");
+        if !report.has_problem(|refused| refused == key) {
+            report.problem(vip.spot, &key, "is missing", "write pool = \"web\" with the name of a [[pool]]");
+        }
         return;
     };
     match pools.iter().find(|p| p.name == name.value) {
         Some(pool) => family_fits(vip, pool, report),
-        // It may be in a file that could not be read.
-        None if report.is_incomplete() => {}
+        // It may be in a file that could not be read, or be the pool whose name was refused.
+        None if report.is_incomplete() || report.has_problem(|key| is_name_of_pool(key)) => {}
         None => {
             let hint = match nearest(&name.value, pools.iter().map(|p| p.name.as_str())) {
                 Some(near) => format!("did you mean \"{near}\"?"),
@@ -47,6 +49,10 @@ fn pool_of(vip: &VipDraft, pools: &[PoolDraft], report: &Report<'_>) {
             report.problem(name.spot, &key, format!("there is no pool {:?}", name.value), hint);
         }
     }
+}
+
+fn is_name_of_pool(key: &str) -> bool {
+    key.starts_with("pool ") && key.ends_with(" name")
 }
 
 /// What an encapsulation cannot carry is refused here, so that no malformed frame is ever sent.
