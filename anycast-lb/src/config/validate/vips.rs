@@ -40,7 +40,7 @@ fn pool_of(vip: &VipDraft, pools: &[PoolDraft], report: &Report<'_>) {
     match pools.iter().find(|p| p.name == name.value) {
         Some(pool) => family_fits(vip, pool, report),
         // It may be in a file that could not be read, or be the pool whose name was refused.
-        None if report.is_incomplete() || report.has_problem(|key| is_name_of_pool(key)) => {}
+        None if report.is_incomplete() || report.has_problem(is_name_of_pool) => {}
         None => {
             let hint = match nearest(&name.value, pools.iter().map(|p| p.name.as_str())) {
                 Some(near) => format!("did you mean \"{near}\"?"),

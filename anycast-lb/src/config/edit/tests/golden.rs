@@ -372,3 +372,12 @@ fn a_string_that_looks_like_a_comment_is_none() {
     let after = before.split("[[vip]]").next().expect("the part before");
     assert_eq!(edited(before, &[remove_vip("203.0.113.1/any")]), after);
 }
+
+#[test]
+fn a_byte_order_mark_moves_nothing() {
+    let dir = Dir::new();
+    let text = |weight: &str| ["\u{feff}", &ingress(""), WEB].concat().replace("weight = 50", weight);
+    let loaded = dir.load(&text("weight = 50")).expect("valid");
+    prepare(&loaded.sources, &[set_weight("10.0.0.1", None, 7)]).and_then(Prepared::commit).expect("written");
+    assert_eq!(dir.text("config.toml"), text("weight = 7"));
+}
