@@ -4,6 +4,7 @@
 //! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `neighbour`, `table` →
 //! `model` ← `config`.
 
+pub mod config;
 pub mod model;
 pub mod simulate;
 pub mod table;

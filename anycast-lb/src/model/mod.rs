@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+mod vip_key;
+
+pub use vip_key::VipKeyError;
+
 /// What this host does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

@@ -1,0 +1,114 @@
+//! The language: which keys there are, of which types, with which defaults. What concerns one
+//! value is checked here; what concerns several of them in [`super::validate`].
+
+mod control;
+mod global;
+mod later;
+mod pool;
+mod vip;
+pub(super) mod words;
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use toml_edit::TableLike;
+
+pub(super) use global::{Global, SeedSource, TOP};
+pub(super) use pool::{MOST_SLOTS, PoolDraft};
+pub(super) use vip::VipDraft;
+
+use super::LogFormat;
+use super::reader::{Field, Section};
+use super::report::{At, Report};
+use super::source::MAIN;
+use crate::model;
+
+/// What the files say, value by value in order, not yet compared with each other.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub global: Global,
+    pub control: ControlDraft,
+    pub interfaces: Vec<At<model::Interface>>,
+    pub pools: Vec<PoolDraft>,
+    pub vips: Vec<VipDraft>,
+    pub prefixes: Vec<At<IpNet>>,
+    pub metrics: Option<std::net::SocketAddr>,
+    pub log: LogFormat,
+}
+
+/// `[control]`, as far as it is written.
+#[derive(Default)]
+pub(super) struct ControlDraft {
+    pub socket: Option<PathBuf>,
+    pub group: Option<String>,
+    pub write_back: Option<bool>,
+}
+
+/// Reads one file into the draft.
+pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft: &mut Draft) {
+    let section = Section::root(root, file, report);
+    if file == MAIN {
+        draft.global = global::read(&section);
+        control::read(&section, report, &mut draft.control);
+        draft.metrics = later::read(&section, report, &mut draft.log);
+    } else {
+        only_in_main(&section);
+    }
+    global::interfaces(&section, &mut draft.interfaces);
+    pool::read(&section, report, &mut draft.pools);
+    vip::read(&section, report, &mut draft.vips);
+    later::entries(&section, report, &mut draft.prefixes);
+    section.finish();
+}
+
+/// Keys of the main file; an included one holds entries, so that its order does not matter.
+const MAIN_KEYS: &[&str] = &[
+    "role",
+    "node",
+    "pop",
+    "instance",
+    "bpffs",
+    "state_dir",
+    "hash_seed",
+    "hash_seed_file",
+    "hash_seed_previous_file",
+    "include",
+    "unmatched",
+    "source",
+    "allowed_senders",
+    "control",
+    "bgp",
+    "bmp",
+    "metrics",
+    "page",
+    "flow_log",
+    "log",
+];
+
+fn only_in_main(section: &Section<'_>) {
+    for key in MAIN_KEYS {
+        if let Some(field) = section.field(key) {
+            field.problem(
+                "stands in an included file",
+                "move it to the main file; included files hold [[pool]], [[vip]], [[prefix]], [[peer]], \
+                 [[rtr]] and [[interface]]",
+            );
+        }
+    }
+}
+
+/// A word that is safe in paths, tables and URLs: letters, digits, `-`, `_` and `.`.
+fn word(field: &Field<'_>, longest: usize, dots: bool) -> Option<At<String>> {
+    let text = field.string()?;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || (dots && b == b'.');
+    let starts_well = text.value.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if starts_well && text.value.len() <= longest && text.value.bytes().all(fits) {
+        return Some(text);
+    }
+    let also = if dots { ", `_` and `.`" } else { " and `_`" };
+    field.problem(
+        format!("`{}` is not a plain word", text.value),
+        format!("write 1 to {longest} letters, digits, `-`{also}, beginning with a letter or a digit"),
+    );
+    None
+}

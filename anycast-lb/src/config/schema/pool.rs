@@ -1,0 +1,228 @@
+//! `[[pool]]`, `[pool.health]` and `[[pool.backend]]`.
+
+use std::time::Duration;
+
+use std::net::IpAddr;
+
+use super::global::LONGEST_NAME;
+use super::word;
+use super::words::{ENCAPSULATIONS, STATES, TABLES};
+use crate::config::reader::{Section, label};
+use crate::config::report::{At, Report, Spot};
+use crate::config::scalar::not_a_host;
+use crate::model::{Backend, Encapsulation, TableKind};
+
+/// Slots of a pool whose file does not say.
+pub(in crate::config) const DEFAULT_SLOTS: u32 = 1 << 14;
+/// Most slots of a pool.
+pub(in crate::config) const MOST_SLOTS: u32 = 1 << 20;
+/// Weight of a backend whose file does not say.
+const DEFAULT_WEIGHT: u32 = 100;
+/// Largest weight.
+const LARGEST_WEIGHT: u64 = u16::MAX as u64;
+/// Margin of a pool whose file does not say: 3 %.
+const DEFAULT_MARGIN_PPM: u32 = 30_000;
+/// Hops of a pool whose file does not say, and the most there can be: a slot names four members.
+const MOST_HOPS: u8 = 3;
+const DEFAULT_FILL_TIME: Duration = Duration::from_secs(10);
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// A pool as written.
+pub(in crate::config) struct PoolDraft {
+    pub spot: Spot,
+    pub name: String,
+    /// Name in messages: `pool "web"`.
+    pub path: String,
+    pub encapsulation: Encapsulation,
+    pub table: TableKind,
+    pub slots: At<u32>,
+    pub margin_ppm: u32,
+    pub hops: u8,
+    pub rescue: Vec<String>,
+    pub fill_time: Duration,
+    pub drain_timeout: Duration,
+    pub backends: Vec<BackendDraft>,
+}
+
+/// A backend as written.
+pub(in crate::config) struct BackendDraft {
+    /// Where its address stands.
+    pub spot: Spot,
+    /// Name in messages: `pool "web" backend 10.0.0.11`.
+    pub path: String,
+    pub backend: Backend,
+}
+
+pub(super) fn read(root: &Section<'_>, report: &Report<'_>, pools: &mut Vec<PoolDraft>) {
+    for (i, section) in root.tables("pool").into_iter().enumerate() {
+        let name = section.peek("name").map(|n| format!("{n:?}"));
+        let section = section.named(label("pool", name, i));
+        let name = section.required("name", "name = \"web\"").and_then(|f| word(&f, LONGEST_NAME, true));
+        later(&section, report);
+        let pool = PoolDraft {
+            spot: name.as_ref().map_or(section.spot(), |n| n.spot),
+            name: name.map(|n| n.value).unwrap_or_default(),
+            path: section.path().to_owned(),
+            encapsulation: section
+                .choice("encapsulation", ENCAPSULATIONS)
+                .map(|e| e.value)
+                .unwrap_or_default(),
+            table: section.choice("table", TABLES).map(|t| t.value).unwrap_or_default(),
+            slots: slots(&section),
+            margin_ppm: margin(&section),
+            hops: hops(&section, report),
+            rescue: rescue(&section, report),
+            fill_time: section.duration("fill_time").map_or(DEFAULT_FILL_TIME, |d| d.value),
+            drain_timeout: section.duration("drain_timeout").map_or(DEFAULT_DRAIN_TIMEOUT, |d| d.value),
+            backends: backends(&section),
+        };
+        section.finish();
+        if !pool.name.is_empty() {
+            pools.push(pool);
+        }
+    }
+}
+
+fn slots(section: &Section<'_>) -> At<u32> {
+    let default = At { value: DEFAULT_SLOTS, spot: section.spot() };
+    let hint = format!("a power of two from 2 to {MOST_SLOTS}; {DEFAULT_SLOTS} is the default");
+    let Some(field) = section.field("slots") else { return default };
+    let Some(slots) = field.integer(2..=u64::from(MOST_SLOTS), &hint) else { return default };
+    if !slots.value.is_power_of_two() {
+        field.problem(
+            format!("{} is not a power of two", slots.value),
+            format!(
+                "write {} or {}",
+                slots.value.next_power_of_two() / 2,
+                slots.value.next_power_of_two().min(u64::from(MOST_SLOTS))
+            ),
+        );
+        return default;
+    }
+    At { value: u32::try_from(slots.value).unwrap_or(DEFAULT_SLOTS), spot: slots.spot }
+}
+
+fn margin(section: &Section<'_>) -> u32 {
+    let hint = "a share from 0 to 1; 0.03 (3 %) is the default";
+    let Some(field) = section.field("margin") else { return DEFAULT_MARGIN_PPM };
+    let Some(margin) = field.number(hint) else { return DEFAULT_MARGIN_PPM };
+    if !(0.0..=1.0).contains(&margin.value) {
+        field.problem(format!("{} is out of range (0 to 1)", margin.value), format!("write {hint}"));
+        return DEFAULT_MARGIN_PPM;
+    }
+    // In range, so the conversion is exact but for the rounding that is meant.
+    (margin.value * 1e6).round() as u32
+}
+
+fn hops(section: &Section<'_>, report: &Report<'_>) -> u8 {
+    let hint = "0, 1, 2 or 3: a slot names an owner and three more";
+    let Some(hops) = section.integer("hops", 0..=u64::from(MOST_HOPS), hint) else { return MOST_HOPS };
+    if hops.value > 0 {
+        report.notice(
+            hops.spot,
+            &section.key("hops"),
+            "has no effect yet: packets carry no hops in this release",
+        );
+    }
+    u8::try_from(hops.value).unwrap_or(MOST_HOPS)
+}
+
+fn rescue(section: &Section<'_>, report: &Report<'_>) -> Vec<String> {
+    let Some(list) = section.list("rescue", |entry| word(entry, LONGEST_NAME, true)) else {
+        return Vec::new();
+    };
+    if !list.value.is_empty() {
+        report.notice(
+            list.spot,
+            &section.key("rescue"),
+            "has no effect yet: no packet is sent to another PoP in this release",
+        );
+    }
+    list.value.into_iter().map(|name| name.value).collect()
+}
+
+/// Keys whose work is yet to come: checked, then announced as without effect.
+fn later(section: &Section<'_>, report: &Report<'_>) {
+    let note = |spot, key: &str, what: &str| {
+        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
+    };
+    if let Some(all_down) = section.choice("all_down", &[("withdraw", true), ("keep_serving", false)]) {
+        note(all_down.spot, "all_down", "backends are not checked in this release");
+    }
+    if let Some(least) = section.integer("minimum_healthy", 0..=u64::from(u16::MAX), "a number of backends") {
+        note(least.spot, "minimum_healthy", "backends are not checked in this release");
+    }
+    for key in ["fill_time", "drain_timeout"] {
+        if let Some(field) = section.field(key) {
+            note(field.spot(), key, "a changed state takes effect at once in this release");
+        }
+    }
+    if let Some(health) = section.table("health") {
+        note(health.spot(), "health", "backends are not checked in this release, each counts as healthy");
+        read_health(&health);
+        health.finish();
+    }
+}
+
+fn read_health(section: &Section<'_>) {
+    const TYPES: &[(&str, ())] =
+        &[("tcp", ()), ("http", ()), ("https", ()), ("dns", ()), ("udp", ()), ("icmp", ()), ("command", ())];
+    if let Some(kind) = section.required("type", "type = \"tcp\"") {
+        kind.choice(TYPES);
+    }
+    section.choice("via", &[("tunnel", ()), ("direct", ())]);
+    section.duration("interval");
+    section.duration("timeout");
+    for key in ["rise", "fall"] {
+        section.integer(key, 1..=1000, "how many checks in a row, from 1");
+    }
+    if let Some(path) = section.field("path")
+        && let Some(text) = path.string()
+        && !text.value.starts_with('/')
+    {
+        path.problem(format!("`{}` is no path of a URL", text.value), "begin it with /");
+    }
+    section.string("host");
+    section.list("expect", |code| code.integer(100..=599, "status codes, for example [200, 204]"));
+}
+
+fn backends(pool: &Section<'_>) -> Vec<BackendDraft> {
+    let mut backends = Vec::new();
+    for (i, section) in pool.tables("backend").into_iter().enumerate() {
+        let path = format!("{} {}", pool.path(), label("backend", section.peek("address"), i));
+        let section = section.named(path);
+        let address = address(&section);
+        let weight = section.integer(
+            "weight",
+            1..=LARGEST_WEIGHT,
+            "1 to 65535; for no new flows write state = \"draining\" instead",
+        );
+        let state = section.choice("state", STATES);
+        let pop = section.field("pop").and_then(|f| word(&f, LONGEST_NAME, true));
+        let path = section.path().to_owned();
+        section.finish();
+        if let Some(At { value: address, spot }) = address {
+            let backend = Backend {
+                address,
+                weight: weight.and_then(|w| u32::try_from(w.value).ok()).unwrap_or(DEFAULT_WEIGHT),
+                state: state.map(|s| s.value).unwrap_or_default(),
+                pop: pop.map(|p| p.value),
+            };
+            backends.push(BackendDraft { spot, path, backend });
+        }
+    }
+    backends
+}
+
+fn address(section: &Section<'_>) -> Option<At<IpAddr>> {
+    let field = section.required("address", "address = \"10.0.0.11\"")?;
+    let address = field.address("10.0.0.11")?;
+    if let Some(reason) = not_a_host(address.value) {
+        field.problem(
+            format!("{} is {reason}", address.value),
+            "write the address at which the backend's host is reached",
+        );
+        return None;
+    }
+    Some(address)
+}

@@ -1,0 +1,104 @@
+//! `[[vip]]`.
+
+use super::words::PROTOCOLS;
+use crate::config::reader::{Section, label};
+use crate::config::report::{At, Report, Spot};
+use crate::config::scalar::not_a_host;
+use crate::model::{Protocol, VipKey};
+
+/// A VIP as written.
+pub(in crate::config) struct VipDraft {
+    /// Where its address stands.
+    pub spot: Spot,
+    /// Name in messages: `vip 203.0.113.1:443/tcp`.
+    pub path: String,
+    pub key: VipKey,
+    pub pool: Option<At<String>>,
+    pub second_chance: bool,
+}
+
+pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDraft>) {
+    for (i, section) in root.tables("vip").into_iter().enumerate() {
+        let section = section.named(label("vip", None::<&str>, i));
+        let key = key(&section);
+        let path = match &key {
+            Some(At { value, .. }) => format!("vip {value}"),
+            None => section.path().to_owned(),
+        };
+        let section = section.named(path);
+        let pool = section.string("pool");
+        let chance = second_chance(&section, report, key.as_ref().map(|k| k.value.protocol));
+        later(&section, report);
+        let path = section.path().to_owned();
+        section.finish();
+        if let Some(At { value: key, spot }) = key {
+            vips.push(VipDraft { spot, path, key, pool, second_chance: chance });
+        }
+    }
+}
+
+fn key(section: &Section<'_>) -> Option<At<VipKey>> {
+    let address = section.required("address", "address = \"203.0.113.1\"").and_then(|field| {
+        let address = field.address("203.0.113.1")?;
+        if let Some(reason) = not_a_host(address.value) {
+            field.problem(
+                format!("{} is {reason}", address.value),
+                "write a unicast address that you announce",
+            );
+            return None;
+        }
+        Some(address)
+    });
+    let protocol = section
+        .required("protocol", "protocol = \"tcp\", \"udp\" or \"any\"")
+        .and_then(|field| field.choice(PROTOCOLS));
+    let port = section.field("port").map(|field| {
+        let port = field.integer(1..=u64::from(u16::MAX), "1 to 65535, or leave the key out: every port");
+        if protocol.as_ref().is_some_and(|p| p.value == Protocol::Any) {
+            field.problem(
+                "protocol \"any\" has no port",
+                "take the port out, or write protocol = \"tcp\" or \"udp\"",
+            );
+            return None;
+        }
+        port.and_then(|p| u16::try_from(p.value).ok())
+    });
+    let (address, protocol) = (address?, protocol?.value);
+    let port = match port {
+        Some(port) => Some(port?),
+        None => None,
+    };
+    Some(At { value: VipKey { address: address.value, port, protocol }, spot: address.spot })
+}
+
+/// Where the file does not say: on for TCP, off for the others.
+fn second_chance(section: &Section<'_>, report: &Report<'_>, protocol: Option<Protocol>) -> bool {
+    let Some(chance) = section.boolean("second_chance") else { return protocol == Some(Protocol::Tcp) };
+    if chance.value {
+        let what = "has no effect yet: packets carry no hops in this release";
+        report.notice(chance.spot, &section.key("second_chance"), what);
+    }
+    chance.value
+}
+
+/// Keys whose work is yet to come: checked, then announced as without effect.
+fn later(section: &Section<'_>, report: &Report<'_>) {
+    let note = |spot, key: &str, what: &str| {
+        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
+    };
+    if let Some(on) = section.boolean("mss_clamp").filter(|b| b.value) {
+        note(on.spot, "mss_clamp", "packets leave as they came in this release");
+    }
+    if let Some(on) = section.boolean("quic").filter(|b| b.value) {
+        note(on.spot, "quic", "QUIC is balanced by its 5-tuple in this release");
+    }
+    let hashes: &[_] =
+        &[("5-tuple", true), ("source", false), ("source-and-port", false), ("destination-port", false)];
+    if let Some(hash) = section.choice("hash", hashes).filter(|h| !h.value) {
+        note(hash.spot, "hash", "every VIP is balanced by its 5-tuple in this release");
+    }
+    let identities: &[_] = &[("off", false), ("node", true), ("backend", true)];
+    if let Some(identity) = section.choice("identity", identities).filter(|i| i.value) {
+        note(identity.spot, "identity", "this release does not answer CHAOS queries");
+    }
+}

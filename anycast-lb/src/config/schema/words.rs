@@ -1,0 +1,32 @@
+//! The words of keys that take one of several.
+
+use crate::config::LogFormat;
+use crate::config::reader::Words;
+use crate::model::{BackendState, Encapsulation, Protocol, Role, TableKind, XdpMode};
+
+pub(crate) const ROLES: &Words<Role> = &[("ingress", Role::Ingress), ("backend", Role::Backend)];
+pub(crate) const MODES: &Words<XdpMode> =
+    &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
+pub(crate) const ENCAPSULATIONS: &Words<Encapsulation> =
+    &[("gue", Encapsulation::Gue), ("ipip", Encapsulation::Ipip), ("l2", Encapsulation::L2)];
+pub(crate) const TABLES: &Words<TableKind> =
+    &[("rendezvous", TableKind::Rendezvous), ("maglev", TableKind::Maglev)];
+pub(crate) const STATES: &Words<BackendState> = &[
+    ("filling", BackendState::Filling),
+    ("active", BackendState::Active),
+    ("draining", BackendState::Draining),
+];
+pub(crate) const PROTOCOLS: &Words<Protocol> = &[
+    (Protocol::Tcp.word(), Protocol::Tcp),
+    (Protocol::Udp.word(), Protocol::Udp),
+    (Protocol::Any.word(), Protocol::Any),
+];
+pub(crate) const LOG_FORMATS: &Words<LogFormat> =
+    &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+/// Whether unmatched packets are passed.
+pub(crate) const UNMATCHED: &Words<bool> = &[("drop", false), ("pass", true)];
+
+/// The word of a value.
+pub(crate) fn word_of<T: PartialEq>(words: &Words<T>, value: &T) -> &'static str {
+    words.iter().find(|(_, v)| v == value).map_or("", |(word, _)| word)
+}

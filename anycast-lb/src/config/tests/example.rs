@@ -1,0 +1,176 @@
+//! The example that ships with the project.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::{Dir, SEED};
+use crate::config::{Loaded, Problems};
+use crate::model::{BackendState, TableKind};
+
+const EXAMPLE: &str = include_str!("../../../../config.example.toml");
+
+/// The example with seeds that exist.
+fn example() -> String {
+    EXAMPLE.replace("/etc/anycast-lb/seed.old", "seed.old").replace("/etc/anycast-lb/seed\"", "seed\"")
+}
+
+fn dir() -> Dir {
+    let dir = Dir::new();
+    dir.put("seed.old", SEED, 0o600);
+    dir
+}
+
+fn load_example() -> Loaded {
+    dir().load(&example()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn it_is_valid() {
+    let config = load_example().config;
+    assert_eq!((config.node.as_str(), config.pop.as_str()), ("fra1-lb1", "fra1"));
+    assert_eq!(config.sources.len(), 2);
+    assert_eq!(config.control.group.as_deref(), Some("anycast-lb"));
+    let web = &config.pools[0];
+    assert_eq!((web.name.as_str(), web.slots, web.margin_ppm), ("web", 16384, 30_000));
+    assert_eq!(web.table, TableKind::Rendezvous);
+    assert_eq!(web.rescue, ["sin1", "gru1"]);
+    assert_eq!(web.backends.len(), 2);
+    assert_eq!(web.backends[0].state, BackendState::Active);
+    assert_eq!(web.backends[1].pop.as_deref(), Some("sin1"));
+    let vips: Vec<_> = config.vips.iter().map(|v| v.key.to_string()).collect();
+    assert_eq!(vips, ["203.0.113.1:443/tcp", "203.0.113.1:443/udp", "203.0.113.53:53/udp"]);
+    assert_eq!(config.prefixes[0].to_string(), "203.0.113.0/24");
+    assert_eq!(config.metrics.map(|m| m.port()), Some(9524));
+}
+
+#[test]
+fn what_of_it_has_no_effect_is_said() {
+    let notices = load_example().notices;
+    for key in [
+        "hash_seed_previous_file",
+        "control.listen",
+        "control.tls",
+        "peer \"sin1-lb1\"",
+        "pool \"web\" health",
+        "pool \"web\" rescue",
+        "vip 203.0.113.1:443/tcp mss_clamp",
+        "vip 203.0.113.1:443/udp quic",
+        "vip 203.0.113.53:53/udp identity",
+        "prefix 203.0.113.0/24 announce",
+        "bgp",
+        "rtr 127.0.0.1:8282",
+        "bmp",
+        "metrics",
+        "flow_log",
+    ] {
+        assert!(notices.iter().any(|n| n.key == key && n.line > 0), "{key}: {notices:#?}");
+    }
+}
+
+#[test]
+fn as_a_backends_file_it_asks_for_senders() {
+    let text = example().replacen("role = \"ingress\"", "role = \"backend\"", 1);
+    let Err(Problems(problems)) = dir().load(&text) else { panic!("accepted") };
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].key, "allowed_senders");
+}
+
+/// What a slip of the editor may do to a text.
+#[derive(Clone, Debug)]
+enum Slip {
+    Delete(Index, usize),
+    Insert(Index, String),
+    Move(Index, Index),
+}
+
+fn slips() -> impl Strategy<Value = Vec<Slip>> {
+    let piece = prop_oneof![
+        "[ -~]{1,6}".boxed(),
+        prop::sample::select(vec![
+            "[",
+            "]",
+            "[[",
+            "]]",
+            "{",
+            "}",
+            "\"",
+            "\"\"\"",
+            "'",
+            "=",
+            ".",
+            ",",
+            "\n",
+            "\r\n",
+            "#",
+            "é",
+            "\0",
+            "-1",
+            "0",
+            "1e999",
+            "nan",
+            "99999999999999999999",
+            "[[pool]]\n",
+            "[[vip]]\n",
+            "[pool]\n",
+            "[a.b]\n",
+            "a.b = 1\n",
+            "1979-05-27",
+            "true",
+            "[]\n",
+            "[[]]\n",
+            "= 1\n",
+            "\u{feff}",
+        ])
+        .prop_map(str::to_owned)
+        .boxed(),
+    ];
+    let slip = prop_oneof![
+        (any::<Index>(), 1..40usize).prop_map(|(at, n)| Slip::Delete(at, n)),
+        (any::<Index>(), piece).prop_map(|(at, piece)| Slip::Insert(at, piece)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Slip::Move(from, to)),
+    ];
+    prop::collection::vec(slip, 1..6)
+}
+
+fn slipped(text: &str, slips: &[Slip]) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for slip in slips {
+        let len = chars.len().max(1);
+        match slip {
+            Slip::Delete(at, n) => {
+                let at = at.index(len).min(chars.len());
+                chars.drain(at..(at + n).min(chars.len()));
+            }
+            Slip::Insert(at, piece) => {
+                let at = at.index(len).min(chars.len());
+                chars.splice(at..at, piece.chars());
+            }
+            Slip::Move(from, to) => {
+                let mut lines: Vec<String> =
+                    chars.iter().collect::<String>().lines().map(str::to_owned).collect();
+                if !lines.is_empty() {
+                    let line = lines.remove(from.index(lines.len()));
+                    lines.insert(to.index(lines.len() + 1), line);
+                }
+                chars = lines.join("\n").chars().collect();
+            }
+        }
+    }
+    chars.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn slips_of_the_editor_are_accepted_or_reported_never_a_panic(slips in slips()) {
+        let text = slipped(&example(), &slips);
+        let lines = text.split('\n').count();
+        if let Err(Problems(problems)) = dir().load(&text) {
+            prop_assert!(!problems.is_empty());
+            for problem in problems {
+                prop_assert!(problem.line <= lines && !problem.hint.is_empty(), "{problem}");
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! One test for each rule, with the line it must name. In the texts, `#~` marks the lines.
+
+use super::{Dir, INTERFACE, assert_mistakes, ingress};
+
+/// Asserts the mistakes of an ingress node's file.
+fn mistakes(rest: &str) {
+    assert_mistakes(&ingress(rest));
+}
+
+#[test]
+fn nothing_wrong_is_nothing_found() {
+    mistakes("[[pool]]\nname = \"web\"\n");
+}
+
+#[test]
+fn toml_syntax() {
+    mistakes("[[pool\nname = \"web\"\n".replace("[[pool\n", "[[pool #~ TOML syntax\n").as_str());
+    mistakes("unmatched = #~ TOML syntax\n");
+    mistakes("node = \"twice\" #~ TOML syntax: duplicate key\n");
+}
+
+#[test]
+fn unknown_keys_with_the_nearest_known_one() {
+    mistakes(
+        "unmached = \"drop\" #~ unmached: unknown key | did you mean `unmatched`?
+         [contrl] #~ did you mean `control`?
+         [[pool]]
+         name = \"web\"
+         slot = 64 #~ pool \"web\" slot | did you mean `slots`?
+         colour = 1 #~ pool \"web\" colour: unknown key | known here: name,
+         [pool.health]
+         type = \"tcp\"
+         intervall = \"2s\" #~ pool \"web\" health.intervall | did you mean `interval`?
+         [[pool.backend]]
+         address = \"10.0.0.11\"
+         weigth = 3 #~ pool \"web\" backend 10.0.0.11 weigth | did you mean `weight`?
+         [[vip]]
+         address = \"203.0.113.1\"
+         protocol = \"any\"
+         pool = \"web\"
+         pol = \"web\" #~ vip 203.0.113.1/any pol | did you mean `pool`?
+         ",
+    );
+}
+
+#[test]
+fn wrong_types_all_at_once() {
+    mistakes(
+        "instance = 1 #~ instance: must be a string, is integer | in quotes
+         source = \"10.0.0.1\" #~ source: must be a list, is string | source = [ … ]
+         control = true #~ control: must be a table
+         vip = { address = \"203.0.113.1\" } #~ vip: must be a list of tables | [[vip]]
+         peer = [1, 2] #~ peer: must be a table #~ peer: must be a table
+         [[pool]]
+         name = \"web\"
+         slots = \"many\" #~ slots: must be a whole number, is string
+         margin = \"3 %\" #~ margin: must be a number
+         fill_time = 10 #~ fill_time: must be a duration, is integer | \"10s\"
+         encapsulation = 4 #~ encapsulation: must be a string | \"gue\", \"ipip\", \"l2\"
+         rescue = [1] #~ rescue: must be a string
+         [log]
+         format = false #~ log.format: must be a string
+         ",
+    );
+}
+
+#[test]
+fn words_out_of_a_list() {
+    mistakes(
+        "unmatched = \"droop\" #~ `droop` is not possible | did you mean \"drop\"?
+         [[pool]]
+         name = \"web\"
+         encapsulation = \"vxlan\" #~ `vxlan` | one of \"gue\", \"ipip\", \"l2\"
+         table = \"rendevous\" #~ did you mean \"rendezvous\"?
+         [[pool.backend]]
+         address = \"10.0.0.1\"
+         state = \"drained\" #~ state | \"draining\"
+         [[vip]]
+         address = \"203.0.113.1\"
+         protocol = \"sctp\" #~ \"tcp\", \"udp\", \"any\"
+         ",
+    );
+}
+
+#[test]
+fn a_role_must_be_given() {
+    assert_mistakes(&format!("instance = \"a\" #~ role: is missing | role = \"ingress\"\n{INTERFACE}"));
+    assert_mistakes(&format!("role = \"ingres\" #~ did you mean \"ingress\"?\n{INTERFACE}"));
+}
+
+#[test]
+fn names_are_plain_words() {
+    mistakes(
+        "instance = \"a/b\" #~ instance: `a/b` is not a plain word
+         pop = \"\" #~ pop: `` is not a plain word
+         [[pool]]
+         name = \"web pool\" #~ `web pool` is not a plain word
+         ",
+    );
+    // A bpffs has no names with dots.
+    mistakes("instance = \"a.b\" #~ not a plain word\n");
+    mistakes("pop = \"eu.fra-1_a\"\n");
+}
+
+#[test]
+fn vips_have_address_protocol_and_fitting_port() {
+    mistakes(
+        "[[pool]]
+         name = \"web\"
+         [[vip]] #~ vip #1 address: is missing
+         protocol = \"tcp\"
+         [[vip]] #~ vip #2 protocol: is missing
+         address = \"203.0.113.2\"
+         [[vip]]
+         address = \"203.0.113.3\"
+         protocol = \"any\"
+         port = 53 #~ protocol \"any\" has no port
+         [[vip]]
+         address = \"203.0.113.4\"
+         protocol = \"tcp\"
+         port = 0 #~ port: 0 is out of range | every port
+         [[vip]]
+         address = \"203.0.113.5\"
+         protocol = \"tcp\"
+         port = 65536 #~ 65536 is out of range
+         [[vip]]
+         address = \"203.0.113\" #~ `203.0.113` is not an IP address
+         protocol = \"tcp\"
+         [[vip]]
+         address = \"224.0.0.1\" #~ 224.0.0.1 is a multicast address
+         protocol = \"tcp\"
+         [[vip]]
+         address = \"::ffff:203.0.113.1\" #~ IPv4-mapped
+         protocol = \"tcp\"
+         ",
+    );
+}
+
+#[test]
+fn numbers_of_a_pool() {
+    mistakes(
+        "[[pool]]
+         name = \"a\"
+         slots = 1000 #~ pool \"a\" slots: 1000 is not a power of two | write 512 or 1024
+         margin = 1.5 #~ margin: 1.5 is out of range (0 to 1)
+         hops = 4 #~ hops: 4 is out of range (0 to 3)
+         [[pool]]
+         name = \"b\"
+         slots = 2097152 #~ out of range (2 to 1048576)
+         margin = -0.1 #~ out of range
+         hops = -1 #~ out of range
+         [[pool]]
+         name = \"c\"
+         slots = 1 #~ out of range
+         margin = nan #~ out of range
+         fill_time = \"10\" #~ `10` is no duration | \"500ms\"
+         [[pool]]
+         name = \"d\"
+         slots = 1048576
+         margin = 0
+         hops = 0
+         ",
+    );
+}
+
+#[test]
+fn weights() {
+    mistakes(
+        "[[pool]]
+         name = \"web\"
+         [[pool.backend]]
+         address = \"10.0.0.1\"
+         weight = 0 #~ pool \"web\" backend 10.0.0.1 weight: 0 is out of range | state = \"draining\"
+         [[pool.backend]]
+         address = \"10.0.0.2\"
+         weight = 65536 #~ backend 10.0.0.2 weight: 65536 is out of range
+         [[pool.backend]]
+         address = \"10.0.0.3\"
+         weight = 65535
+         [[pool.backend]] #~ pool \"web\" backend #4 address: is missing
+         weight = 1
+         ",
+    );
+}
+
+#[test]
+fn interfaces() {
+    assert_mistakes(
+        "role = \"backend\" #~ interface: there is no interface\nallowed_senders = [\"10.0.0.1\"]\n",
+    );
+    mistakes(
+        "[[interface]]
+         name = \"a-name-of-16-byt\" #~ is 16 characters long | 15 characters at most
+         [[interface]]
+         name = \"eth/0\" #~ is no name of an interface
+         [[interface]]
+         name = \"\" #~ is no name of an interface
+         [[interface]] #~ interface #4 name: is missing
+         mode = \"nativ\" #~ did you mean \"native\"?
+         ",
+    );
+}
+
+#[test]
+fn control() {
+    mistakes(
+        "[control]
+         socket = \"run/x.sock\" #~ control.socket: `run/x.sock` is a relative path
+         listen = \"10.0.0.2\" #~ control.listen: `10.0.0.2` is not an address and a port
+         write_back = \"no\" #~ must be true or false
+         group = \"\" #~ control.group: is empty
+         tls = { ca = \"/ca.pem\", key = \"/key.pem\" } #~ control.tls.cert: is missing
+         ",
+    );
+    mistakes(&format!("[control]\nsocket = \"/{}\" #~ is 108 bytes long\n", "s".repeat(107)));
+}
+
+#[test]
+fn prefixes() {
+    mistakes(
+        "[[prefix]]
+         prefix = \"203.0.113.1/24\" #~ has bits set beyond its length | \"203.0.113.0/24\"
+         announce = \"ospf\" #~ announce
+         require = \"some\" #~ require
+         rpki = \"off\"
+         [[prefix]]
+         prefix = \"203.0.113.0/33\" #~ is no prefix
+         require = 0 #~ out of range
+         origin_as = 4294967296 #~ out of range
+         ",
+    );
+}
+
+#[test]
+fn sections_of_later_work_are_checked_too() {
+    mistakes(
+        "[bgp] #~ bgp.local_as: is missing
+         router_id = \"ten\" #~ router_id
+         [bgp.drain]
+         wait = 60 #~ bgp.drain.wait: must be a duration
+         [[bgp.neighbor]]
+         address = \"10.0.0.1\"
+         remote_as = 0 #~ bgp neighbor 10.0.0.1 remote_as: 0 is out of range
+         communities = [\"64500\"] #~ `64500` is no community
+         [[rtr]] #~ rtr #1 address: is missing
+         [bmp]
+         listn = \"10.0.0.2:11019\" #~ did you mean `listen`?
+         [flow_log]
+         sample = 0 #~ flow_log.sample: 0 is out of range
+         [[peer]]
+         node = \"sin1-lb1\"
+         control = \"10.1.0.2\" #~ peer \"sin1-lb1\" control
+         [[pool]]
+         name = \"web\"
+         [pool.health]
+         type = \"htp\" #~ did you mean \"http\"?
+         path = \"healthz\" #~ begin it with /
+         expect = [200, 1000] #~ expect: 1000 is out of range
+         ",
+    );
+}
+
+#[test]
+fn columns_count_characters() {
+    let problems = Dir::new().load(&ingress("pop = \"é\"\n[[pool]]\nname = \"é\" # é\nslots = 3\n")).err();
+    let places: Vec<_> = problems.iter().flat_map(|p| &p.0).map(|p| (p.line, p.column)).collect();
+    assert_eq!(places, [(4, 7), (6, 8), (7, 9)]);
+    let inline = ingress("pool = [{ name = \"ü\" }, { name = \"b\", slots = 3 }]\n");
+    let problems = Dir::new().load(&inline).err();
+    let places: Vec<_> = problems.iter().flat_map(|p| &p.0).map(|p| (p.line, p.column)).collect();
+    assert_eq!(places, [(4, 18), (4, 47)]);
+}

@@ -1,0 +1,131 @@
+//! What is said without being a mistake.
+
+use super::{backend, ingress, loaded};
+
+/// Lines and keys of the notices of a text.
+fn notices(text: &str) -> Vec<String> {
+    loaded(text).notices.into_iter().map(|n| format!("{} {}: {}", n.line, n.key, n.message)).collect()
+}
+
+/// The notices of a text whose lines are marked with `#~`, as [`super::assert_mistakes`] does it.
+fn assert_notices(text: &str) {
+    let found = notices(text);
+    let expected: Vec<_> = super::marks(text).collect();
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (notice, (line, mark)) in found.iter().zip(expected) {
+        assert!(notice.starts_with(&format!("{line} ")), "{notice:?} is not at {line}");
+        for part in mark.trim().split(" | ") {
+            assert!(notice.contains(part), "{part:?} is not in {notice:?}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_effect_yet_is_said() {
+    assert_notices(&ingress(
+        "[control]
+         listen = \"10.0.0.2:19524\" #~ control.listen: has no effect yet
+         tls = { ca = \"/a\", cert = \"/b\", key = \"/c\" } #~ control.tls: has no effect yet
+         [[peer]] #~ peer \"sin1-lb1\": has no effect yet
+         node = \"sin1-lb1\"
+         control = \"10.1.0.2:19524\"
+         [[pool]]
+         name = \"web\"
+         hops = 3 #~ pool \"web\" hops: has no effect yet
+         rescue = [\"sin1\"] #~ pool \"web\" rescue: has no effect yet
+         all_down = \"withdraw\" #~ pool \"web\" all_down: has no effect yet
+         minimum_healthy = 1 #~ pool \"web\" minimum_healthy: has no effect yet
+         fill_time = \"10s\" #~ pool \"web\" fill_time: has no effect yet
+         drain_timeout = \"30m\" #~ pool \"web\" drain_timeout: has no effect yet
+         backend = [{ address = \"10.0.0.1\" }]
+         [pool.health] #~ pool \"web\" health: has no effect yet | counts as healthy
+         type = \"tcp\"
+         [[vip]]
+         address = \"203.0.113.1\"
+         protocol = \"udp\"
+         pool = \"web\"
+         mss_clamp = true #~ vip 203.0.113.1:*/udp mss_clamp: has no effect yet
+         quic = true #~ quic: has no effect yet
+         hash = \"source\" #~ hash: has no effect yet
+         second_chance = true #~ second_chance: has no effect yet
+         identity = \"node\" #~ identity: has no effect yet
+         [[prefix]]
+         prefix = \"203.0.113.0/24\"
+         announce = \"bgp\" #~ prefix 203.0.113.0/24 announce: has no effect yet
+         require = 2 #~ require: has no effect yet
+         origin_as = 64500 #~ origin_as: has no effect yet
+         rpki = \"warn\" #~ rpki: has no effect yet
+         [bgp] #~ bgp: has no effect yet
+         local_as = 64500
+         [[rtr]] #~ rtr 127.0.0.1:8282: has no effect yet
+         address = \"127.0.0.1:8282\"
+         [bmp] #~ bmp: has no effect yet
+         listen = \"10.0.0.2:11019\"
+         [metrics] #~ metrics: has no effect yet
+         listen = \"127.0.0.1:9524\"
+         [page] #~ page: has no effect yet
+         enabled = true
+         [flow_log] #~ flow_log: has no effect yet
+         sample = 1000
+         ",
+    ));
+}
+
+#[test]
+fn what_asks_for_nothing_is_not_worth_a_word() {
+    assert_notices(&ingress(
+        "[[pool]]
+         name = \"web\"
+         hops = 0
+         rescue = []
+         backend = [{ address = \"10.0.0.1\" }]
+         [[vip]]
+         address = \"203.0.113.1\"
+         protocol = \"udp\"
+         pool = \"web\"
+         mss_clamp = false
+         quic = false
+         hash = \"5-tuple\"
+         second_chance = false
+         identity = \"off\"
+         [[prefix]]
+         prefix = \"203.0.113.0/24\"
+         rpki = \"off\"
+         [page]
+         enabled = false
+         [log]
+         format = \"json\"
+         ",
+    ));
+}
+
+#[test]
+fn nothing_to_balance() {
+    assert_notices(&backend("").replacen('\n', " #~ vip: there is no VIP\n", 1));
+    let text = ingress("[[pool]]\nname = \"web\" #~ pool \"web\": has no backends\n");
+    assert_notices(&text.replacen('\n', " #~ vip: there is no VIP\n", 1));
+}
+
+/// A pool of `n` backends of weight 100 and one of weight `last`.
+fn pool_of(n: usize, last: u32, slots: &str) -> String {
+    let mut text = format!("[[pool]]\nname = \"web\"\n{slots}\n");
+    for i in 0..n {
+        text.push_str(&format!("[[pool.backend]]\naddress = \"10.0.{}.{}\"\n", i / 250, i % 250 + 1));
+    }
+    text.push_str(&format!("[[pool.backend]]\naddress = \"10.9.0.1\"\nweight = {last}\n"));
+    text
+}
+
+#[test]
+fn too_few_slots_for_a_pool() {
+    let about_slots = |rest: &str| {
+        notices(&ingress(rest)).into_iter().filter(|n| n.contains("\"web\" slots:")).collect::<Vec<_>>()
+    };
+    assert_eq!(about_slots(&pool_of(255, 100, "")), Vec::<String>::new());
+    let found = about_slots(&pool_of(256, 100, ""));
+    assert!(found[0].contains("16384 slots are few for 257 active backends"), "{found:?}");
+    assert!(found[0].contains("slots = 32768"), "{found:?}");
+    // The lightest counts: 1 of 1001.
+    let found = about_slots(&pool_of(10, 1, "slots = 8192"));
+    assert!(found[0].starts_with("6 ") && found[0].contains("gets 8; slots = 65536"), "{found:?}");
+}

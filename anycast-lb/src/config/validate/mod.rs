@@ -1,0 +1,91 @@
+//! What several values say together: names that must exist, entries that must be unique, families
+//! that must fit. The result obeys every rule of the language.
+
+mod limits;
+mod node;
+mod pools;
+mod vips;
+
+use super::Overrides;
+use super::report::Report;
+use super::schema::Draft;
+use super::source::SourceFile;
+use crate::model::{Config, Control, Pool, Role, Seed, Vip};
+
+/// What a configuration depends on besides its files.
+pub(super) struct Surroundings {
+    /// The command line.
+    pub overrides: Overrides,
+    /// The host's name.
+    pub host: String,
+    /// A seed that was read before, which is then not read again.
+    pub seed: Option<Seed>,
+}
+
+/// Checks the draft; none where something is wrong, which is then in the report.
+pub(super) fn validate(
+    draft: Draft,
+    files: &[SourceFile],
+    surroundings: &Surroundings,
+    report: &Report<'_>,
+) -> Option<Config> {
+    let global = &draft.global;
+    let role = global.role.as_ref().map(|r| r.value);
+    let (node, pop) = node::names(global, surroundings, report);
+    node::interfaces(&draft.interfaces, report);
+    let seed = node::seed(global, role, files, surroundings, report);
+    node::allowed_senders(global, role, report);
+    node::sources(&draft, role, report);
+    node::prefixes(&draft.prefixes, report);
+    pools::check(&draft.pools, report);
+    vips::check(&draft, role, report);
+    limits::check(&draft, report);
+
+    let instance = global.instance.clone().unwrap_or_else(|| "default".to_owned());
+    let role = role?;
+    Some(Config {
+        role,
+        node,
+        pop,
+        bpffs: global.bpffs.clone().unwrap_or_else(|| "/sys/fs/bpf".into()),
+        state_dir: global.state_dir.clone().unwrap_or_else(|| "/var/lib/anycast-lb".into()),
+        seed,
+        unmatched_pass: global.unmatched_pass,
+        sources: global.sources.iter().map(|s| s.value).collect(),
+        interfaces: draft.interfaces.into_iter().map(|i| i.value).collect(),
+        control: Control {
+            socket: draft.control.socket.unwrap_or_else(|| node::default_socket(&instance)),
+            group: draft.control.group,
+            write_back: draft.control.write_back.unwrap_or(true),
+        },
+        instance,
+        pools: match role {
+            Role::Ingress => draft.pools.into_iter().map(finished_pool).collect(),
+            Role::Backend => Vec::new(),
+        },
+        vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),
+        prefixes: draft.prefixes.into_iter().map(|p| p.value).collect(),
+        allowed_senders: draft.global.allowed_senders.into_iter().map(|n| n.value).collect(),
+        metrics: draft.metrics,
+    })
+}
+
+fn finished_pool(pool: super::schema::PoolDraft) -> Pool {
+    Pool {
+        name: pool.name,
+        encapsulation: pool.encapsulation,
+        table: pool.table,
+        slots: pool.slots.value,
+        margin_ppm: pool.margin_ppm,
+        hops: pool.hops,
+        rescue: pool.rescue,
+        fill_time: pool.fill_time,
+        drain_timeout: pool.drain_timeout,
+        backends: pool.backends.into_iter().map(|b| b.backend).collect(),
+    }
+}
+
+fn finished_vip(vip: super::schema::VipDraft, role: Role) -> Vip {
+    let pool = vip.pool.filter(|_| role == Role::Ingress).map(|p| p.value).unwrap_or_default();
+    Vip { key: vip.key, pool, second_chance: vip.second_chance }
+}
