@@ -4,4 +4,6 @@
 //! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `neighbour`, `table` →
 //! `model` ← `config`.
 
+pub mod host;
 pub mod model;
+pub mod neighbour;

@@ -1,0 +1,1 @@
+//! What on this host will bite, each with the command that mends it.
