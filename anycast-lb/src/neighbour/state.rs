@@ -106,8 +106,9 @@ pub(super) enum Action {
 enum Memory {
     /// Last known MAC address; it holds until the kernel has asked in vain.
     Mac([u8; 6]),
-    /// Asked in vain; holds until somebody answers.
-    Silent,
+    /// Asked in vain; holds until somebody answers. The MAC address from before is kept until the
+    /// next report, see [`State::neighbour_gone`].
+    Silent(Option<[u8; 6]>),
 }
 
 /// A neighbour entry that this resolver looks after.
@@ -198,14 +199,20 @@ impl State {
                 self.memory.insert(key, Memory::Mac(mac));
             }
             Reach::Failed => {
-                self.memory.insert(key, Memory::Silent);
+                let last = match self.memory.get(&key) {
+                    Some(Memory::Mac(mac)) => Some(*mac),
+                    Some(Memory::Silent(last)) => *last,
+                    None => None,
+                };
+                self.memory.insert(key, Memory::Silent(last));
             }
             Reach::Asking => {}
         }
         self.neighbours.insert(key, neighbour);
     }
 
-    /// A neighbour entry disappeared. Its MAC address holds until a new entry says otherwise.
+    /// A neighbour entry disappeared. Its MAC address holds until a new entry says otherwise, even if
+    /// it was just reported as failed: that is what the kernel does first when it is told to delete.
     pub(super) fn neighbour_gone(&mut self, key: NeighbourKey) {
         self.neighbours.remove(&key);
         match self.owned.get_mut(&key) {
@@ -213,6 +220,11 @@ impl State {
             None => {
                 self.memory.remove(&key);
             }
+        }
+        if let Some(memory) = self.memory.get_mut(&key)
+            && let Memory::Silent(Some(mac)) = *memory
+        {
+            *memory = Memory::Mac(mac);
         }
     }
 
@@ -296,6 +308,11 @@ impl State {
             }
         }
         self.targets = targets;
+        for memory in self.memory.values_mut() {
+            if let Memory::Silent(last) = memory {
+                *last = None;
+            }
+        }
         actions
     }
 

@@ -26,7 +26,7 @@ impl State {
         let protocol = if key.address.is_ipv4() { "ARP" } else { "neighbour discovery" };
         let destination_mac = match self.memory.get(&key) {
             Some(Memory::Mac(mac)) => *mac,
-            Some(Memory::Silent) => {
+            Some(Memory::Silent(_)) => {
                 return Err(format!("no answer to {protocol} from {} on {}", key.address, link.name));
             }
             None => {

@@ -1,0 +1,3 @@
+//! Stories told in network namespaces of their own.
+
+mod neighbour;

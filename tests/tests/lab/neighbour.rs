@@ -1,0 +1,448 @@
+//! The resolver follows what happens to routes, links and neighbours of a real kernel.
+//!
+//! Each test has two namespaces, `here` with the resolver and `there` with the backends, joined by
+//! two veth pairs: `west` (10.77.1.0/24, fd77:1::/64) and `east` (10.77.2.0/24, fd77:2::/64).
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::mpsc as std_mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anycast_lb::neighbour::{Event, NextHop, Resolution, Resolver};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+/// Far longer than anything here takes; a test that waits this long has failed.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A network namespace that lives as long as its thread.
+struct Namespace {
+    jobs: Option<std_mpsc::Sender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
+    /// Names the namespace to `ip link set … netns`.
+    tid: i32,
+}
+
+impl Namespace {
+    fn new() -> Result<Self> {
+        let (jobs, inbox) = std_mpsc::channel::<Job>();
+        let (ready, started) = std_mpsc::channel();
+        let thread = thread::spawn(move || {
+            let created = unshare(CloneFlags::CLONE_NEWNET).map(|()| nix::unistd::gettid().as_raw());
+            let usable = created.is_ok();
+            let told = ready.send(created);
+            if usable && told.is_ok() {
+                inbox.into_iter().for_each(|job| job());
+            }
+        });
+        let tid = started.recv()?.context("a network namespace needs CAP_SYS_ADMIN")?;
+        let namespace = Namespace { jobs: Some(jobs), thread: Some(thread), tid };
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Runs `job` on the namespace's thread.
+    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let (result, outcome) = std_mpsc::channel();
+        let job: Job = Box::new(move || {
+            let _ = result.send(job());
+        });
+        self.jobs.as_ref().context("the namespace is gone")?.send(job).ok().context("its thread ended")?;
+        outcome.recv().context("the job panicked")
+    }
+
+    /// Runs `ip` with these words and gives its output.
+    fn ip(&self, words: &str) -> Result<String> {
+        let words: Vec<_> = words.split_whitespace().map(str::to_owned).collect();
+        let shown = words.join(" ");
+        let output = self.run(move || Command::new("ip").args(words).output())??;
+        ensure!(output.status.success(), "ip {shown}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// `here` and `there`, joined twice.
+struct Lab {
+    here: Namespace,
+    there: std::sync::Arc<Namespace>,
+}
+
+impl Lab {
+    fn new() -> Result<Self> {
+        let lab = Lab { here: Namespace::new()?, there: std::sync::Arc::new(Namespace::new()?) };
+        for (number, name) in [(1, "west"), (2, "east")] {
+            lab.here.ip(&format!("link add {name} type veth peer name {name} netns {}", lab.there.tid))?;
+            for (host, side) in [(1, &lab.here), (2, &*lab.there)] {
+                side.ip(&format!("link set {name} address 02:00:00:00:0{number}:0{host} up"))?;
+                side.ip(&format!("addr add 10.77.{number}.{host}/24 dev {name}"))?;
+                side.ip(&format!("addr add fd77:{number}::{host}/64 dev {name} nodad"))?;
+            }
+        }
+        // The backends that are not on a link of ours.
+        lab.there.ip("addr add 10.77.9.1/32 dev lo")?;
+        lab.there.ip("addr add fd77:9::1/128 dev lo nodad")?;
+        Ok(lab)
+    }
+
+    /// Tells a story on the namespace's thread; `there` is for what the other side does meanwhile.
+    fn tell<F>(self, sources: Vec<IpAddr>, story: impl FnOnce(Watcher) -> F + Send + 'static) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let there = self.there.clone();
+        self.here.run(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async move {
+                let (resolver, events) = Resolver::start(&sources)?;
+                story(Watcher { resolver, events, there }).await
+            })
+        })?
+    }
+}
+
+/// The resolver, on the thread of its namespace, and what it said.
+struct Watcher {
+    resolver: Resolver,
+    events: mpsc::Receiver<Event>,
+    there: std::sync::Arc<Namespace>,
+}
+
+impl Watcher {
+    /// Runs `ip` here.
+    fn ip(&self, words: &str) -> Result<()> {
+        let output = Command::new("ip").args(words.split_whitespace()).output()?;
+        ensure!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// Waits for an event that `pick` likes.
+    async fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            match timeout_at(deadline, self.events.recv()).await {
+                Ok(Some(event)) => match pick(&event) {
+                    Some(found) => return Ok(found),
+                    None => seen.push(event),
+                },
+                Ok(None) => bail!("the resolver ended while waiting for {what}; seen: {seen:?}"),
+                Err(_) => bail!("{what} did not happen; seen: {seen:?}"),
+            }
+        }
+    }
+
+    /// Waits until `target` is resolved in a way that `good` likes.
+    async fn resolved(
+        &mut self,
+        target: &str,
+        what: &str,
+        good: impl Fn(&NextHop) -> bool,
+    ) -> Result<NextHop> {
+        let target: IpAddr = target.parse()?;
+        self.wait(what, |event| match event {
+            Event::NextHop { backend, resolution: Resolution::Resolved(hop) } if *backend == target && good(hop) => {
+                Some(hop.clone())
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until `target` is unresolved for a reason that contains `words`.
+    async fn unresolved(&mut self, target: &str, words: &str) -> Result<()> {
+        let target: IpAddr = target.parse()?;
+        self.wait(words, |event| match event {
+            Event::NextHop { backend, resolution: Resolution::Unresolved(why) }
+                if *backend == target && why.contains(words) =>
+            {
+                Some(())
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    async fn targets(&self, targets: &[&str]) -> Result<()> {
+        let targets = targets.iter().map(|t| t.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
+        self.resolver.set_targets(targets).await;
+        Ok(())
+    }
+}
+
+const MAC_THERE_WEST: [u8; 6] = [2, 0, 0, 0, 1, 2];
+const MAC_THERE_EAST: [u8; 6] = [2, 0, 0, 0, 2, 2];
+
+#[test]
+fn resolves_both_families_and_reports_own_addresses() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        let locals = w.wait("own addresses", |e| match e {
+            Event::Locals(locals) => Some(locals.clone()),
+            _ => None,
+        });
+        let locals = locals.await?;
+        for own in ["10.77.1.1", "10.77.2.1", "fd77:1::1", "fd77:2::1"] {
+            ensure!(locals.contains(&own.parse()?), "{own} is missing in {locals:?}");
+        }
+        ensure!(!locals.iter().any(IpAddr::is_loopback), "loopback in {locals:?}");
+
+        w.targets(&["10.77.1.2", "fd77:2::2"]).await?;
+        let hop = w.resolved("10.77.1.2", "IPv4 on the link", |_| true).await?;
+        ensure!(hop.interface == "west" && hop.ifindex > 0 && hop.mtu == 1500, "{hop:?}");
+        ensure!(hop.source == "10.77.1.1".parse::<IpAddr>()? && hop.gateway.is_none(), "{hop:?}");
+        ensure!(hop.source_mac == [2, 0, 0, 0, 1, 1] && hop.destination_mac == MAC_THERE_WEST, "{hop:?}");
+        w.targets(&["10.77.1.2", "fd77:2::2", "fd77:1::2"]).await?;
+        let hop = w.resolved("fd77:1::2", "IPv6 on the link", |_| true).await?;
+        ensure!(hop.interface == "west" && hop.source == "fd77:1::1".parse::<IpAddr>()?, "{hop:?}");
+        ensure!(hop.destination_mac == MAC_THERE_WEST && hop.gateway.is_none(), "{hop:?}");
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn honours_gateways_of_either_family_the_route_mtu_and_the_configured_source() -> Result<()> {
+    let sources = vec!["10.77.2.1".parse()?];
+    Lab::new()?.tell(sources, |mut w| async move {
+        w.ip("route add 10.77.9.1/32 via 10.77.1.2 mtu 1400")?;
+        w.ip("route add 10.77.9.2/32 via inet6 fd77:2::2")?;
+        w.ip("-6 route add fd77:9::1/128 via fd77:1::2")?;
+        w.targets(&["10.77.9.1"]).await?;
+        let hop = w.resolved("10.77.9.1", "a gateway", |_| true).await?;
+        ensure!(hop.gateway == Some("10.77.1.2".parse()?) && hop.mtu == 1400, "{hop:?}");
+        ensure!(hop.source == "10.77.2.1".parse::<IpAddr>()?, "{hop:?}");
+        w.targets(&["10.77.9.2"]).await?;
+        let hop = w.resolved("10.77.9.2", "IPv4 via IPv6", |_| true).await?;
+        ensure!(hop.gateway == Some("fd77:2::2".parse()?) && hop.interface == "east", "{hop:?}");
+        ensure!(hop.destination_mac == MAC_THERE_EAST, "{hop:?}");
+        w.targets(&["fd77:9::1"]).await?;
+        let hop = w.resolved("fd77:9::1", "an IPv6 gateway", |_| true).await?;
+        ensure!(hop.gateway == Some("fd77:1::2".parse()?), "{hop:?}");
+        ensure!(hop.source == "fd77:1::1".parse::<IpAddr>()?, "no IPv6 source is configured: {hop:?}");
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn says_why_a_target_is_out_of_reach() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        w.ip("tuntap add dev tun7 mode tun")?;
+        let tun = hold_tun("tun7")?;
+        w.ip("link set tun7 up")?;
+        w.ip("route add 10.77.7.0/24 dev tun7 src 10.77.1.1")?;
+        w.ip("route add blackhole 10.77.8.0/24")?;
+        w.targets(&["10.77.1.1", "192.0.2.1", "10.77.7.1", "10.77.8.1"]).await?;
+        w.unresolved("10.77.1.1", "is an address of this host").await?;
+        w.targets(&["192.0.2.1"]).await?;
+        w.unresolved("192.0.2.1", "no route to 192.0.2.1").await?;
+        w.targets(&["10.77.7.1"]).await?;
+        w.unresolved("10.77.7.1", "no Ethernet address").await?;
+        w.targets(&["10.77.8.1"]).await?;
+        w.unresolved("10.77.8.1", "no route to 10.77.8.1").await?;
+        // A route that appears is taken at once.
+        w.targets(&["10.77.9.1"]).await?;
+        w.unresolved("10.77.9.1", "no route").await?;
+        w.ip("route add 10.77.9.0/24 via 10.77.2.2")?;
+        w.resolved("10.77.9.1", "the new route", |hop| hop.interface == "east").await?;
+        drop(tun);
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn follows_a_neighbour_that_changes_its_mac() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        w.targets(&["10.77.1.2", "fd77:1::2"]).await?;
+        w.resolved("10.77.1.2", "the first MAC", |hop| hop.destination_mac == MAC_THERE_WEST).await?;
+        let moved = [2, 0, 0, 0, 1, 0x99];
+        w.there.ip("link set west address 02:00:00:00:01:99")?;
+        // Nobody sends anything here: the kernel has to notice by itself. Its next question is up to
+        // 45 s away, so a gratuitous ARP, which a host that moves sends, shortens the wait.
+        w.there.ip("link set west down")?;
+        w.there.run(|| std::fs::write("/proc/sys/net/ipv4/conf/west/arp_notify", "1"))??;
+        w.there.ip("link set west up")?;
+        w.resolved("10.77.1.2", "the new MAC", |hop| hop.destination_mac == moved).await?;
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn follows_a_route_that_moves_to_another_interface() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        w.ip("route add 10.77.9.1/32 via 10.77.1.2")?;
+        w.ip("-6 route add fd77:9::1/128 via fd77:1::2")?;
+        w.targets(&["10.77.9.1"]).await?;
+        w.resolved("10.77.9.1", "west", |hop| hop.interface == "west").await?;
+        w.ip("route replace 10.77.9.1/32 via 10.77.2.2")?;
+        let hop = w.resolved("10.77.9.1", "east", |hop| hop.interface == "east").await?;
+        ensure!(hop.destination_mac == MAC_THERE_EAST && hop.source_mac == [2, 0, 0, 0, 2, 1], "{hop:?}");
+        w.targets(&["fd77:9::1"]).await?;
+        w.resolved("fd77:9::1", "west", |hop| hop.interface == "west").await?;
+        w.ip("-6 route replace fd77:9::1/128 via fd77:2::2")?;
+        w.resolved("fd77:9::1", "east", |hop| hop.interface == "east").await?;
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn follows_a_link_that_goes_down_and_comes_back() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        w.ip("route add 10.77.9.1/32 via 10.77.1.2 metric 10")?;
+        w.targets(&["10.77.1.2"]).await?;
+        w.resolved("10.77.1.2", "the start", |_| true).await?;
+        // The far end goes: no carrier here, the routes stay.
+        w.there.ip("link set west down")?;
+        w.wait("the link going down", |e| match e {
+            Event::LinkDown { interface } if interface == "west" => Some(()),
+            _ => None,
+        })
+        .await?;
+        w.unresolved("10.77.1.2", "west, on the way to 10.77.1.2, has no carrier").await?;
+        w.there.ip("link set west up")?;
+        w.wait("the link coming up", |e| match e {
+            Event::LinkUp { interface } if interface == "west" => Some(()),
+            _ => None,
+        })
+        .await?;
+        w.resolved("10.77.1.2", "the return", |hop| hop.destination_mac == MAC_THERE_WEST).await?;
+        // The near end goes: the routes go with it.
+        w.ip("link set west down")?;
+        w.unresolved("10.77.1.2", "no route to 10.77.1.2").await?;
+        w.ip("link set west up")?;
+        w.resolved("10.77.1.2", "the second return", |hop| hop.destination_mac == MAC_THERE_WEST).await?;
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn finds_a_backend_that_appears_late() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        w.targets(&["10.77.1.7", "fd77:1::7"]).await?;
+        w.unresolved("10.77.1.7", "no answer to ARP from 10.77.1.7 on west").await?;
+        w.there.ip("addr add 10.77.1.7/24 dev west")?;
+        w.there.ip("addr add fd77:1::7/64 dev west nodad")?;
+        w.resolved("10.77.1.7", "the late backend", |hop| hop.destination_mac == MAC_THERE_WEST).await?;
+        w.targets(&["10.77.1.7", "fd77:1::7", "fd77:1::8"]).await?;
+        w.unresolved("fd77:1::8", "no answer to neighbour discovery from fd77:1::8 on west").await?;
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+#[test]
+fn keeps_neighbours_managed_and_takes_only_its_own_away() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.there.ip("addr add 10.77.1.3/24 dev west")?;
+    lab.there.ip("addr add 10.77.1.8/24 dev west")?;
+    lab.here.ip("neigh add 10.77.1.9 lladdr 02:00:00:00:09:09 dev west nud permanent")?;
+    lab.here.ip("neigh add 10.77.1.8 lladdr 02:00:00:00:01:02 dev west nud stale")?;
+    lab.tell(vec![], |mut w| async move {
+        w.targets(&["10.77.1.9"]).await?;
+        let hop = w.resolved("10.77.1.9", "the operator's entry", |_| true).await?;
+        ensure!(hop.destination_mac == [2, 0, 0, 0, 9, 9], "{hop:?}");
+        w.targets(&["10.77.1.9", "10.77.1.8"]).await?;
+        w.resolved("10.77.1.8", "a stale entry's MAC", |hop| hop.destination_mac == MAC_THERE_WEST).await?;
+        w.targets(&["10.77.1.9", "10.77.1.8", "10.77.1.2"]).await?;
+        w.resolved("10.77.1.2", "one neighbour", |_| true).await?;
+        w.targets(&["10.77.1.9", "10.77.1.8", "10.77.1.2", "fd77:1::2"]).await?;
+        w.resolved("fd77:1::2", "another neighbour", |_| true).await?;
+        let (addresses, list) = managed()?;
+        ensure!(addresses == ["10.77.1.2", "10.77.1.8", "fd77:1::2"], "managed: {addresses:?} in\n{list}");
+
+        // A target that goes takes its entry along, the others stay.
+        w.targets(&["10.77.1.9", "10.77.1.8", "10.77.1.2", "10.77.1.3"]).await?;
+        w.resolved("10.77.1.3", "a third neighbour", |_| true).await?;
+        let (addresses, list) = managed()?;
+        ensure!(addresses == ["10.77.1.2", "10.77.1.3", "10.77.1.8"], "managed: {addresses:?} in\n{list}");
+        // One that somebody deletes is made again, without a gap in between.
+        w.ip("neigh del 10.77.1.2 dev west")?;
+        let deadline = Instant::now() + DEADLINE;
+        while managed()?.0 != ["10.77.1.2", "10.77.1.3", "10.77.1.8"] {
+            ensure!(Instant::now() < deadline, "not managed again: {}", managed()?.1);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        ensure!(
+            !std::iter::from_fn(|| w.events.try_recv().ok()).any(|e| matches!(e, Event::NextHop { .. })),
+            "a deleted entry was taken for a lost backend"
+        );
+
+        w.resolver.shutdown().await;
+        let (addresses, list) = managed()?;
+        ensure!(addresses.is_empty(), "still managed: {addresses:?}");
+        ensure!(list.contains("10.77.1.9 dev west lladdr 02:00:00:00:09:09 PERMANENT"), "operator's entry: {list}");
+        ensure!(list.contains("10.77.1.8 dev west"), "an entry that was there before is gone: {list}");
+        for ours in ["10.77.1.2", "10.77.1.3"] {
+            ensure!(!list.contains(&format!("{ours} dev")), "{ours} is still there: {list}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn resolves_a_thousand_targets() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        w.ip("route add 10.88.0.0/16 via 10.77.1.2")?;
+        let targets: Vec<IpAddr> =
+            (0..1000u16).map(|n| IpAddr::from([10, 88, (n >> 8) as u8, n as u8])).collect();
+        w.resolver.set_targets(targets.clone()).await;
+        for (via, interface) in [("10.77.1.2", "west"), ("10.77.2.2", "east")] {
+            w.ip(&format!("route replace 10.88.0.0/16 via {via}"))?;
+            let mut missing: std::collections::BTreeSet<_> = targets.iter().copied().collect();
+            w.wait(interface, |event| {
+                if let Event::NextHop { backend, resolution: Resolution::Resolved(hop) } = event
+                    && hop.interface == interface
+                {
+                    missing.remove(backend);
+                }
+                missing.is_empty().then_some(())
+            })
+            .await?;
+        }
+        w.resolver.shutdown().await;
+        Ok(())
+    })
+}
+
+/// The addresses that `ip -d neigh` lists as managed in the thread's namespace, sorted, and its list.
+fn managed() -> Result<(Vec<String>, String)> {
+    let list = Command::new("ip").args(["-d", "neigh", "show"]).output()?;
+    let list = String::from_utf8(list.stdout)?;
+    let lines = list.lines().filter(|line| line.split_whitespace().any(|word| word == "managed"));
+    let mut addresses: Vec<_> = lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    addresses.sort();
+    Ok((addresses, list))
+}
+
+/// Opens a tun device, which has a carrier only while somebody does.
+fn hold_tun(name: &str) -> Result<std::fs::File> {
+    use std::os::fd::AsRawFd;
+    let file = std::fs::File::options().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
+    // SAFETY: an all-zero ifreq is a valid value of this plain C structure.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the descriptor is open and `request` is a valid ifreq for the length of the call.
+    let outcome = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &request) };
+    ensure!(outcome == 0, "TUNSETIFF: {}", std::io::Error::last_os_error());
+    Ok(file)
+}
