@@ -57,7 +57,8 @@ pub(super) fn open() -> io::Result<Kernel> {
 }
 
 /// Subscribes to what the kernel reports in the calling thread's network namespace.
-pub(super) fn subscribe() -> io::Result<impl Stream<Item = NetlinkPayload<RouteNetlinkMessage>> + Send + Unpin> {
+pub(super) fn subscribe() -> io::Result<impl Stream<Item = NetlinkPayload<RouteNetlinkMessage>> + Send + Unpin>
+{
     let (mut connection, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
     enlarge_buffer(&mut connection);
     tokio::spawn(connection);
@@ -177,7 +178,12 @@ impl Kernel {
         within(async { Ok(self.handle.neighbours().del(message).execute().await?) }).await
     }
 
-    async fn new_neighbour(&self, key: NeighbourKey, request: Request, flags: u16) -> Result<(), RequestError> {
+    async fn new_neighbour(
+        &self,
+        key: NeighbourKey,
+        request: Request,
+        flags: u16,
+    ) -> Result<(), RequestError> {
         let message = message::neighbour_request(key, request);
         let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message));
         message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;

@@ -301,7 +301,8 @@ impl State {
         let mut targets = std::mem::take(&mut self.targets);
         for (address, target) in &mut targets {
             let Some(answer) = &target.answer else { continue };
-            let resolution = self.resolve(*address, answer).map_or_else(Resolution::Unresolved, Resolution::Resolved);
+            let resolution =
+                self.resolve(*address, answer).map_or_else(Resolution::Unresolved, Resolution::Resolved);
             if target.reported.as_ref() != Some(&resolution) {
                 target.reported = Some(resolution.clone());
                 actions.push(Action::Emit(Event::NextHop { backend: *address, resolution }));
@@ -323,7 +324,10 @@ impl State {
 
     /// Gives up all entries, at the end.
     pub(super) fn release_all(&mut self) -> Vec<Action> {
-        std::mem::take(&mut self.owned).into_iter().filter_map(|(key, owned)| self.release(key, owned)).collect()
+        std::mem::take(&mut self.owned)
+            .into_iter()
+            .filter_map(|(key, owned)| self.release(key, owned))
+            .collect()
     }
 
     fn settle_links(&mut self, actions: &mut Vec<Action>) {

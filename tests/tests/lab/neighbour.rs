@@ -154,7 +154,9 @@ impl Watcher {
     ) -> Result<NextHop> {
         let target: IpAddr = target.parse()?;
         self.wait(what, |event| match event {
-            Event::NextHop { backend, resolution: Resolution::Resolved(hop) } if *backend == target && good(hop) => {
+            Event::NextHop { backend, resolution: Resolution::Resolved(hop) }
+                if *backend == target && good(hop) =>
+            {
                 Some(hop.clone())
             }
             _ => None,
@@ -387,7 +389,10 @@ fn keeps_neighbours_managed_and_takes_only_its_own_away() -> Result<()> {
         w.resolver.shutdown().await;
         let (addresses, list) = managed()?;
         ensure!(addresses.is_empty(), "still managed: {addresses:?}");
-        ensure!(list.contains("10.77.1.9 dev west lladdr 02:00:00:00:09:09 PERMANENT"), "operator's entry: {list}");
+        ensure!(
+            list.contains("10.77.1.9 dev west lladdr 02:00:00:00:09:09 PERMANENT"),
+            "operator's entry: {list}"
+        );
         ensure!(list.contains("10.77.1.8 dev west"), "an entry that was there before is gone: {list}");
         for ours in ["10.77.1.2", "10.77.1.3"] {
             ensure!(!list.contains(&format!("{ours} dev")), "{ours} is still there: {list}");
@@ -434,7 +439,8 @@ fn managed() -> Result<(Vec<String>, String)> {
 /// Opens a tun device, which has a carrier only while somebody does.
 fn hold_tun(name: &str) -> Result<std::fs::File> {
     use std::os::fd::AsRawFd;
-    let file = std::fs::File::options().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
+    let file =
+        std::fs::File::options().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
     // SAFETY: an all-zero ifreq is a valid value of this plain C structure.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {

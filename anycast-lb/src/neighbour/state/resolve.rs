@@ -11,7 +11,9 @@ impl State {
         let route = match answer {
             Answer::Via(route) => route,
             Answer::Local => {
-                return Err(format!("{target} is an address of this host: a balancer is not its own backend"));
+                return Err(format!(
+                    "{target} is an address of this host: a balancer is not its own backend"
+                ));
             }
             Answer::Refused(why) => return Err(format!("no route to {target}: {why}")),
         };
@@ -30,7 +32,10 @@ impl State {
                 return Err(format!("no answer to {protocol} from {} on {}", key.address, link.name));
             }
             None => {
-                return Err(format!("waiting for an answer to {protocol} from {} on {}", key.address, link.name));
+                return Err(format!(
+                    "waiting for an answer to {protocol} from {} on {}",
+                    key.address, link.name
+                ));
             }
         };
         let mtu = route.mtu.map_or(link.mtu, |metric| metric.min(link.mtu));
@@ -66,14 +71,15 @@ impl State {
         }
         if let Some(vlan) = link.vlan {
             let id = vlan.id.map_or_else(String::new, |id| format!("VLAN {id} on "));
-            let parent = vlan.parent.and_then(|p| self.links.get(&p)).map_or("another interface", |l| &l.name);
+            let parent =
+                vlan.parent.and_then(|p| self.links.get(&p)).map_or("another interface", |l| &l.name);
             return Err(format!(
                 "{name} ({id}{parent}), on the way to {target}, is a VLAN interface: tagged egress is not supported yet"
             ));
         }
-        let mac = link
-            .mac
-            .ok_or_else(|| format!("{name}, on the way to {target}, has no Ethernet address: no frame can be made"))?;
+        let mac = link.mac.ok_or_else(|| {
+            format!("{name}, on the way to {target}, has no Ethernet address: no frame can be made")
+        })?;
         if !link.up {
             return Err(format!("{name}, on the way to {target}, is down"));
         }
