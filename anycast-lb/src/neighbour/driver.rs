@@ -12,6 +12,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::fact::NeighbourKey;
 use super::netlink::{self, Kernel, RequestError};
 use super::state::{Action, State};
 use super::{Command, Event, message};
@@ -266,7 +267,7 @@ impl Driver {
         }
     }
 
-    fn not_managed(&mut self, key: super::state::NeighbourKey, error: &RequestError) {
+    fn not_managed(&mut self, key: NeighbourKey, error: &RequestError) {
         match error.errno() {
             // Somebody was faster: look again, then decide again.
             Some(libc::EEXIST | libc::ENOENT) => {

@@ -14,7 +14,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteType, RouteVia,
 };
 
-use super::state::{Answer, Link, Neighbour, NeighbourKey, Reach, Route, Vlan};
+use super::fact::{Answer, Link, Neighbour, NeighbourKey, Reach, Route, Vlan};
 
 /// Marks neighbour entries as ours (`NDA_PROTOCOL`), so that the next run knows them again. From the
 /// range that rtnetlink.h leaves to users.

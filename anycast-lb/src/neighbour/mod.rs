@@ -10,6 +10,7 @@
 //! itself keeps resolving them; older kernels are asked again every few seconds.
 
 mod driver;
+mod fact;
 mod message;
 mod netlink;
 mod state;
@@ -20,6 +21,9 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use fact::{Answer, Route};
+pub(crate) use netlink::open;
 
 /// Events that may wait for the receiver inside the channel; more wait in the resolver.
 const EVENT_CAPACITY: usize = 256;

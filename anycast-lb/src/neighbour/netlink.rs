@@ -13,8 +13,8 @@ use rtnetlink::proto::Connection;
 use rtnetlink::sys::AsyncSocket;
 use rtnetlink::{Error, Handle, MulticastGroup};
 
+use super::fact::{Answer, Link, Neighbour, NeighbourKey};
 use super::message::{self, Request};
-use super::state::{Answer, Link, Neighbour, NeighbourKey};
 
 /// The kernel answers in microseconds; an answer that was lost (the socket's buffer was full, or it
 /// could not be decoded) never comes.
@@ -45,12 +45,12 @@ pub(super) struct Snapshot {
 
 /// Asks the kernel.
 #[derive(Debug)]
-pub(super) struct Kernel {
-    handle: Handle,
+pub(crate) struct Kernel {
+    pub(crate) handle: Handle,
 }
 
 /// Opens the socket for questions in the calling thread's network namespace.
-pub(super) fn open() -> io::Result<Kernel> {
+pub(crate) fn open() -> io::Result<Kernel> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     tokio::spawn(connection);
     Ok(Kernel { handle })
@@ -125,7 +125,7 @@ impl Kernel {
 
     /// Looks up the routes to the given targets, each with the source address to name. A lookup that
     /// fails for reasons of ours has no answer.
-    pub(super) async fn routes(&self, targets: Vec<(IpAddr, Option<IpAddr>)>) -> Vec<(IpAddr, Answer)> {
+    pub(crate) async fn routes(&self, targets: Vec<(IpAddr, Option<IpAddr>)>) -> Vec<(IpAddr, Answer)> {
         stream::iter(targets)
             .map(|(target, source)| async move {
                 match self.route(target, source).await {

@@ -1,189 +1,16 @@
 //! The resolver follows what happens to routes, links and neighbours of a real kernel.
-//!
-//! Each test has two namespaces, `here` with the resolver and `there` with the backends, joined by
-//! two veth pairs: `west` (10.77.1.0/24, fd77:1::/64) and `east` (10.77.2.0/24, fd77:2::/64).
 
+mod stage;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::process::Command;
-use std::sync::mpsc as std_mpsc;
-use std::thread;
 use std::time::Duration;
 
-use anycast_lb::neighbour::{Event, NextHop, Resolution, Resolver};
-use anyhow::{Context, Result, bail, ensure};
-use nix::sched::{CloneFlags, unshare};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use anycast_lb::neighbour::{Event, Resolution};
+use anyhow::{Result, ensure};
+use tokio::time::Instant;
 
-/// Far longer than anything here takes; a test that waits this long has failed.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A network namespace that lives as long as its thread.
-struct Namespace {
-    jobs: Option<std_mpsc::Sender<Job>>,
-    thread: Option<thread::JoinHandle<()>>,
-    /// Names the namespace to `ip link set … netns`.
-    tid: i32,
-}
-
-impl Namespace {
-    fn new() -> Result<Self> {
-        let (jobs, inbox) = std_mpsc::channel::<Job>();
-        let (ready, started) = std_mpsc::channel();
-        let thread = thread::spawn(move || {
-            let created = unshare(CloneFlags::CLONE_NEWNET).map(|()| nix::unistd::gettid().as_raw());
-            let usable = created.is_ok();
-            let told = ready.send(created);
-            if usable && told.is_ok() {
-                inbox.into_iter().for_each(|job| job());
-            }
-        });
-        let tid = started.recv()?.context("a network namespace needs CAP_SYS_ADMIN")?;
-        let namespace = Namespace { jobs: Some(jobs), thread: Some(thread), tid };
-        namespace.ip("link set lo up")?;
-        Ok(namespace)
-    }
-
-    /// Runs `job` on the namespace's thread.
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let (result, outcome) = std_mpsc::channel();
-        let job: Job = Box::new(move || {
-            let _ = result.send(job());
-        });
-        self.jobs.as_ref().context("the namespace is gone")?.send(job).ok().context("its thread ended")?;
-        outcome.recv().context("the job panicked")
-    }
-
-    /// Runs `ip` with these words and gives its output.
-    fn ip(&self, words: &str) -> Result<String> {
-        let words: Vec<_> = words.split_whitespace().map(str::to_owned).collect();
-        let shown = words.join(" ");
-        let output = self.run(move || Command::new("ip").args(words).output())??;
-        ensure!(output.status.success(), "ip {shown}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// `here` and `there`, joined twice.
-struct Lab {
-    here: Namespace,
-    there: std::sync::Arc<Namespace>,
-}
-
-impl Lab {
-    fn new() -> Result<Self> {
-        let lab = Lab { here: Namespace::new()?, there: std::sync::Arc::new(Namespace::new()?) };
-        for (number, name) in [(1, "west"), (2, "east")] {
-            lab.here.ip(&format!("link add {name} type veth peer name {name} netns {}", lab.there.tid))?;
-            for (host, side) in [(1, &lab.here), (2, &*lab.there)] {
-                side.ip(&format!("link set {name} address 02:00:00:00:0{number}:0{host} up"))?;
-                side.ip(&format!("addr add 10.77.{number}.{host}/24 dev {name}"))?;
-                side.ip(&format!("addr add fd77:{number}::{host}/64 dev {name} nodad"))?;
-            }
-        }
-        // The backends that are not on a link of ours.
-        lab.there.ip("addr add 10.77.9.1/32 dev lo")?;
-        lab.there.ip("addr add fd77:9::1/128 dev lo nodad")?;
-        Ok(lab)
-    }
-
-    /// Tells a story on the namespace's thread; `there` is for what the other side does meanwhile.
-    fn tell<F>(self, sources: Vec<IpAddr>, story: impl FnOnce(Watcher) -> F + Send + 'static) -> Result<()>
-    where
-        F: Future<Output = Result<()>>,
-    {
-        let there = self.there.clone();
-        self.here.run(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async move {
-                let (resolver, events) = Resolver::start(&sources)?;
-                story(Watcher { resolver, events, there }).await
-            })
-        })?
-    }
-}
-
-/// The resolver, on the thread of its namespace, and what it said.
-struct Watcher {
-    resolver: Resolver,
-    events: mpsc::Receiver<Event>,
-    there: std::sync::Arc<Namespace>,
-}
-
-impl Watcher {
-    /// Runs `ip` here.
-    fn ip(&self, words: &str) -> Result<()> {
-        let output = Command::new("ip").args(words.split_whitespace()).output()?;
-        ensure!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
-    /// Waits for an event that `pick` likes.
-    async fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> Result<T> {
-        let deadline = Instant::now() + DEADLINE;
-        let mut seen = Vec::new();
-        loop {
-            match timeout_at(deadline, self.events.recv()).await {
-                Ok(Some(event)) => match pick(&event) {
-                    Some(found) => return Ok(found),
-                    None => seen.push(event),
-                },
-                Ok(None) => bail!("the resolver ended while waiting for {what}; seen: {seen:?}"),
-                Err(_) => bail!("{what} did not happen; seen: {seen:?}"),
-            }
-        }
-    }
-
-    /// Waits until `target` is resolved in a way that `good` likes.
-    async fn resolved(
-        &mut self,
-        target: &str,
-        what: &str,
-        good: impl Fn(&NextHop) -> bool,
-    ) -> Result<NextHop> {
-        let target: IpAddr = target.parse()?;
-        self.wait(what, |event| match event {
-            Event::NextHop { backend, resolution: Resolution::Resolved(hop) }
-                if *backend == target && good(hop) =>
-            {
-                Some(hop.clone())
-            }
-            _ => None,
-        })
-        .await
-    }
-
-    /// Waits until `target` is unresolved for a reason that contains `words`.
-    async fn unresolved(&mut self, target: &str, words: &str) -> Result<()> {
-        let target: IpAddr = target.parse()?;
-        self.wait(words, |event| match event {
-            Event::NextHop { backend, resolution: Resolution::Unresolved(why) }
-                if *backend == target && why.contains(words) =>
-            {
-                Some(())
-            }
-            _ => None,
-        })
-        .await
-    }
-
-    async fn targets(&self, targets: &[&str]) -> Result<()> {
-        let targets = targets.iter().map(|t| t.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
-        self.resolver.set_targets(targets).await;
-        Ok(())
-    }
-}
+use stage::{DEADLINE, Lab, hold_tun, managed};
 
 const MAC_THERE_WEST: [u8; 6] = [2, 0, 0, 0, 1, 2];
 const MAC_THERE_EAST: [u8; 6] = [2, 0, 0, 0, 2, 2];
@@ -410,7 +237,7 @@ fn resolves_a_thousand_targets() -> Result<()> {
         w.resolver.set_targets(targets.clone()).await;
         for (via, interface) in [("10.77.1.2", "west"), ("10.77.2.2", "east")] {
             w.ip(&format!("route replace 10.88.0.0/16 via {via}"))?;
-            let mut missing: std::collections::BTreeSet<_> = targets.iter().copied().collect();
+            let mut missing: BTreeSet<_> = targets.iter().copied().collect();
             w.wait(interface, |event| {
                 if let Event::NextHop { backend, resolution: Resolution::Resolved(hop) } = event
                     && hop.interface == interface
@@ -424,31 +251,4 @@ fn resolves_a_thousand_targets() -> Result<()> {
         w.resolver.shutdown().await;
         Ok(())
     })
-}
-
-/// The addresses that `ip -d neigh` lists as managed in the thread's namespace, sorted, and its list.
-fn managed() -> Result<(Vec<String>, String)> {
-    let list = Command::new("ip").args(["-d", "neigh", "show"]).output()?;
-    let list = String::from_utf8(list.stdout)?;
-    let lines = list.lines().filter(|line| line.split_whitespace().any(|word| word == "managed"));
-    let mut addresses: Vec<_> = lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
-    addresses.sort();
-    Ok((addresses, list))
-}
-
-/// Opens a tun device, which has a carrier only while somebody does.
-fn hold_tun(name: &str) -> Result<std::fs::File> {
-    use std::os::fd::AsRawFd;
-    let file =
-        std::fs::File::options().read(true).write(true).open("/dev/net/tun").context("/dev/net/tun")?;
-    // SAFETY: an all-zero ifreq is a valid value of this plain C structure.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-    // SAFETY: the descriptor is open and `request` is a valid ifreq for the length of the call.
-    let outcome = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &request) };
-    ensure!(outcome == 0, "TUNSETIFF: {}", std::io::Error::last_os_error());
-    Ok(file)
 }

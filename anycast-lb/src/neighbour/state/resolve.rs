@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Answer, Link, Memory, NeighbourKey, Route, State, Target};
+use super::{Memory, State, Target};
 use crate::neighbour::NextHop;
+use crate::neighbour::fact::{Answer, Link, NeighbourKey, Route};
 
 impl State {
     /// The way to `target`, or why there is none.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::neighbour::NextHop;
+use crate::neighbour::fact::{Route, Vlan};
 
 const ETH0: u32 = 2;
 const ETH1: u32 = 3;
