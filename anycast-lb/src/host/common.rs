@@ -99,7 +99,7 @@ fn attachable(interface: &Interface, link: &Link) -> Vec<Finding> {
         findings.push(Finding {
             severity: Severity::Error,
             what: format!("the XDP program {program} is attached to {name}"),
-            why: "it is not ours, and a foreign program is never replaced; whoever attached it should take it away".to_owned(),
+            why: "it is not ours, and a foreign program is never replaced; whoever attached it should take it away (the command does not work while another process or a pin holds it by a link)".to_owned(),
             fix: Some(format!("ip link set dev {name} {} off", xdp.mode)),
         });
     }

@@ -3,16 +3,20 @@
 mod stage;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::IpAddr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anycast_lb::neighbour::{Event, Resolution};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 
 use stage::{DEADLINE, Lab, hold_tun, managed};
 
 const MAC_THERE_WEST: [u8; 6] = [2, 0, 0, 0, 1, 2];
+/// Each report of a route takes about 700 bytes of the socket's buffer, which holds some 400 KiB.
+const ROUTES_BEYOND_ANY_BUFFER: u32 = 8000;
 const MAC_THERE_EAST: [u8; 6] = [2, 0, 0, 0, 2, 2];
 
 #[test]
@@ -224,6 +228,28 @@ fn keeps_neighbours_managed_and_takes_only_its_own_away() -> Result<()> {
         for ours in ["10.77.1.2", "10.77.1.3"] {
             ensure!(!list.contains(&format!("{ours} dev")), "{ours} is still there: {list}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn reads_everything_again_after_lost_events() -> Result<()> {
+    Lab::new()?.tell(vec![], |mut w| async move {
+        w.targets(&["10.77.1.2"]).await?;
+        w.resolved("10.77.1.2", "the start", |hop| hop.source_mac == [2, 0, 0, 0, 1, 1]).await?;
+        // This blocks the only thread of the runtime, so that nobody reads while the kernel reports
+        // far more routes than any socket buffer holds; the change of the MAC comes last and is lost.
+        let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
+        let mut batch = ip.stdin.take().context("stdin is piped")?;
+        for n in 0..ROUTES_BEYOND_ANY_BUFFER {
+            writeln!(batch, "route add 10.99.{}.{}/32 dev east", n >> 8, n & 255)?;
+        }
+        writeln!(batch, "link set west address 02:00:00:00:01:77")?;
+        drop(batch);
+        ensure!(ip.wait()?.success(), "ip -batch failed");
+        w.resolved("10.77.1.2", "the new MAC of our own", |hop| hop.source_mac == [2, 0, 0, 0, 1, 0x77])
+            .await?;
+        w.resolver.shutdown().await;
         Ok(())
     })
 }

@@ -5,75 +5,18 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::sync::{Arc, mpsc as std_mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_lb::neighbour::{Event, NextHop, Resolution, Resolver};
 use anyhow::{Context, Result, bail, ensure};
-use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::lab::namespace::Namespace;
+
 /// Far longer than anything here takes; a test that waits this long has failed.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A network namespace that lives as long as its thread.
-pub(super) struct Namespace {
-    jobs: Option<std_mpsc::Sender<Job>>,
-    thread: Option<thread::JoinHandle<()>>,
-    /// Names the namespace to `ip link set … netns`.
-    tid: i32,
-}
-
-impl Namespace {
-    pub(super) fn new() -> Result<Self> {
-        let (jobs, inbox) = std_mpsc::channel::<Job>();
-        let (ready, started) = std_mpsc::channel();
-        let thread = thread::spawn(move || {
-            let created = unshare(CloneFlags::CLONE_NEWNET).map(|()| nix::unistd::gettid().as_raw());
-            let usable = created.is_ok();
-            let told = ready.send(created);
-            if usable && told.is_ok() {
-                inbox.into_iter().for_each(|job| job());
-            }
-        });
-        let tid = started.recv()?.context("a network namespace needs CAP_SYS_ADMIN")?;
-        let namespace = Namespace { jobs: Some(jobs), thread: Some(thread), tid };
-        namespace.ip("link set lo up")?;
-        Ok(namespace)
-    }
-
-    /// Runs `job` on the namespace's thread.
-    pub(super) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let (result, outcome) = std_mpsc::channel();
-        let job: Job = Box::new(move || {
-            let _ = result.send(job());
-        });
-        self.jobs.as_ref().context("the namespace is gone")?.send(job).ok().context("its thread ended")?;
-        outcome.recv().context("the job panicked")
-    }
-
-    /// Runs `ip` with these words and gives its output.
-    pub(super) fn ip(&self, words: &str) -> Result<String> {
-        let words: Vec<_> = words.split_whitespace().map(str::to_owned).collect();
-        let shown = words.join(" ");
-        let output = self.run(move || Command::new("ip").args(words).output())??;
-        ensure!(output.status.success(), "ip {shown}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 /// `here` and `there`, joined twice.
 pub(super) struct Lab {
