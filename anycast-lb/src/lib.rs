@@ -5,6 +5,8 @@
 //! `model` ← `config`.
 
 pub mod config;
+pub mod host;
 pub mod model;
+pub mod neighbour;
 pub mod simulate;
 pub mod table;
