@@ -178,6 +178,10 @@ impl Tables for TableSet {
         Some(self.pools.get(pool as usize)?.table)
     }
 
+    fn pool_previous(&self, pool: u16) -> Option<u64> {
+        Some(self.pools.get(pool as usize)?.previous)
+    }
+
     fn slot(&self, index: u32) -> Option<Slot> {
         self.slots.get(index as usize).copied()
     }

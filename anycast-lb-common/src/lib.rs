@@ -16,6 +16,7 @@ mod decap;
 mod echo;
 mod encap;
 pub mod hash;
+mod hops;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod ingress;

@@ -134,7 +134,7 @@ impl Scenario {
         for (name, pool) in &self.pools {
             let number = u16::try_from(tables.pools.len())?;
             numbers.insert(name.as_str(), number);
-            let mut entry = PoolEntry { table: 0, identity: 1 + u64::from(number) };
+            let mut entry = PoolEntry { table: 0, previous: 0, identity: 1 + u64::from(number) };
             let base = u32::try_from(tables.slots.len())?;
             match pool.table.as_deref() {
                 None => {
@@ -142,16 +142,17 @@ impl Scenario {
                     tables.members.push(self.member(pool, number)?);
                     let slot = Slot::new([member, 0, 0, 0]);
                     tables.slots.resize(tables.slots.len() + (1 << TABLE_BITS), slot);
-                    entry.table = TableRef { base, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                    entry.table = TableRef { base, bits: TABLE_BITS, words: 1, reserved: [0; 2] }.to_word();
                 }
                 Some("empty") => {
                     tables.slots.resize(tables.slots.len() + (1 << TABLE_BITS), Slot::default());
-                    entry.table = TableRef { base, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                    entry.table = TableRef { base, bits: TABLE_BITS, words: 1, reserved: [0; 2] }.to_word();
                 }
                 Some("none") => {}
                 Some("broken") => {
                     entry.table =
-                        TableRef { base: u32::MAX / 2, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                        TableRef { base: u32::MAX / 2, bits: TABLE_BITS, words: 1, reserved: [0; 2] }
+                            .to_word();
                 }
                 Some(other) => bail!("pool {name}: table {other:?}"),
             }

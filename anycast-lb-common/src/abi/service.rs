@@ -38,12 +38,18 @@ pub struct FlowKeys {
 pub struct Buffer {
     /// Flow hash keys.
     pub keys: FlowKeys,
+    /// Flow hash keys of the previous seed, while the seed is being changed.
+    pub previous_keys: FlowKeys,
     /// Salt of the cuckoo hashes.
     pub salt: u64,
     /// How many entries of the prefix table are valid.
     pub prefixes: u32,
     /// 1: a packet inside our addresses that no service matches is passed instead of dropped.
     pub unmatched_pass: u32,
+    /// 1: the seed is being changed, [`Self::previous_keys`] counts.
+    pub seed_change: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// The one word that says which half is in force, and both halves' headers.
@@ -192,6 +198,6 @@ const _: () = {
     assert!(size_of::<ServiceEntry>() == 16);
     assert!(size_of::<VipEntry>() == 8);
     assert!(size_of::<PrefixEntry>() == 32);
-    assert!(size_of::<Buffer>() == 13 * 8 + 16);
-    assert!(size_of::<Control>() == 8 + 2 * (13 * 8 + 16));
+    assert!(size_of::<Buffer>() == 2 * 13 * 8 + 24);
+    assert!(size_of::<Control>() == 8 + 2 * (2 * 13 * 8 + 24));
 };
