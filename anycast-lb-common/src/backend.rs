@@ -1,26 +1,25 @@
 //! The backend's whole decision, top to bottom: is it tunnelled to us, by an allowed sender, for a
-//! VIP of ours? Then the outer headers come off and the kernel gets what the client sent.
+//! VIP of ours? Does this host hold the flow? Then the outer headers come off and the kernel gets
+//! what the client sent; else the packet goes to the next backend of its list.
 
 use crate::Outcome;
-use crate::abi::{AddressFlags, Verdict, address_key};
+use crate::abi::{AddressFlags, HopLimits, Verdict};
 use crate::decap::{self, Inner};
+use crate::holding;
+use crate::hop::{self, Gue as Place, Outer as OuterHeader};
 use crate::packet::Packet;
 use crate::parse::{self, Link};
+use crate::sockets::Sockets;
 use crate::tables::{Tables, View};
 use crate::wire::gue::{self, Gue, Private};
-use crate::wire::ipv4::{PROTOCOL_IPV4, mapped};
+use crate::wire::ipv4::PROTOCOL_IPV4;
 use crate::wire::ipv6::PROTOCOL_IPV6;
 use crate::wire::transport::UDP;
 use crate::wire::{Ipv4, Ipv6, Udp, ethernet};
 
-/// Bytes of a hop where the outer header is IPv4, in 4-byte words.
-const HOP_WORDS_V4: usize = 1;
-/// Bytes of a hop where the outer header is IPv6, in 4-byte words.
-const HOP_WORDS_V6: usize = 4;
-
 /// Decides what becomes of `packet` and changes it accordingly.
 #[inline(always)]
-pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
+pub fn run<P: Sockets, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let verdict = match decide(packet, tables) {
         Ok(verdict) | Err(verdict) => verdict,
     };
@@ -39,13 +38,22 @@ struct Outer {
     end: usize,
     tos: u8,
     is_fragment: bool,
-    private_kind: [u8; 2],
-    hop_words: usize,
     is_sane: bool,
 }
 
+/// A list of hops, as far as it is left.
+#[derive(Clone, Copy)]
+struct Hops {
+    next: u8,
+    count: u8,
+}
+
+impl Hops {
+    const NONE: Hops = Hops { next: 0, count: 0 };
+}
+
 #[inline(always)]
-fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, Verdict> {
+fn decide<P: Sockets, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::NotTunnel)?;
     match link.ether_type {
         ethernet::IPV4 => {
@@ -55,42 +63,39 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, V
                 return Err(Verdict::NotTunnel);
             }
             let outer = Outer {
-                source: address_key(mapped(ip.source)),
-                destination: address_key(mapped(ip.destination)),
+                source: Ipv4::key(ip.source),
+                destination: Ipv4::key(ip.destination),
                 protocol: ip.protocol,
                 payload: link.len + ip.header_len(),
                 end: link.len + ip.total_len(),
                 tos: ip.tos,
                 is_fragment: ip.is_fragment(),
-                private_kind: Private::GLB,
-                hop_words: HOP_WORDS_V4,
                 is_sane: ip.is_sane() && ip.header_len() <= ip.total_len(),
             };
-            take(packet, tables, &link, &outer)
+            take::<P, T, Ipv4, 4>(packet, tables, &link, &outer)
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::NotTunnel)?;
             let outer = Outer {
-                source: address_key(ip.source),
-                destination: address_key(ip.destination),
+                source: Ipv6::key(ip.source),
+                destination: Ipv6::key(ip.destination),
                 protocol: ip.next_header,
                 payload: link.len + Ipv6::LEN,
                 end: link.len + ip.total_len(),
                 tos: ip.traffic_class(),
                 // A fragment header is an extension header, and no sender of ours adds one.
                 is_fragment: false,
-                private_kind: Private::WIDE,
-                hop_words: HOP_WORDS_V6,
                 is_sane: ip.is_sane(),
             };
-            take(packet, tables, &link, &outer)
+            take::<P, T, Ipv6, 16>(packet, tables, &link, &outer)
         }
         _ => Err(Verdict::BackendNotIp),
     }
 }
 
+/// `H` is the outer header, `N` the bytes of its addresses and so of a hop.
 #[inline(always)]
-fn take<P: Packet, T: Tables>(
+fn take<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     packet: &mut P,
     tables: &T,
     link: &Link,
@@ -111,6 +116,11 @@ fn take<P: Packet, T: Tables>(
         _ => return Err(Verdict::NotTunnel),
     };
     let view = View::new(tables).ok_or(Verdict::NotForUs)?;
+    // First of all: nothing that claims to come from ourselves comes from the wire. What this
+    // program sends on bears our address, and is told by it.
+    if view.is(outer.source, AddressFlags::LOCAL) {
+        return Err(Verdict::Stranger);
+    }
     if !view.is(outer.destination, AddressFlags::LOCAL) {
         return Err(Verdict::NotForUs);
     }
@@ -123,21 +133,101 @@ fn take<P: Packet, T: Tables>(
     if outer.end > packet.len() {
         return Err(Verdict::OuterMalformed);
     }
-    let (start, protocol) = match outer.protocol {
-        UDP => unwrap_gue(packet, outer, udp_len)?,
-        protocol => (outer.payload, protocol),
-    };
+    if outer.protocol != UDP {
+        let inner = inner(packet, &view, outer.payload, outer, outer.protocol)?;
+        decap::strip(packet, link, &inner, outer.tos)?;
+        return Ok(Verdict::DecapIpip);
+    }
+    let (start, protocol, hops) = unwrap_gue::<P, H, N>(packet, outer, udp_len)?;
+    let inner = inner(packet, &view, start, outer, protocol)?;
+    if hops.next < hops.count && !holding::accepts(packet, &inner) {
+        let place = Place { ip: link.len, udp: outer.payload, private: outer.payload + Udp::LEN + Gue::LEN };
+        if let Some(verdict) = send_on::<P, T, H, N>(packet, &view, place, hops, &inner) {
+            return Err(verdict);
+        }
+        decap::strip(packet, link, &inner, outer.tos)?;
+        return Ok(Verdict::DecapLast);
+    }
+    decap::strip(packet, link, &inner, outer.tos)?;
+    Ok(if hops.count != 0 && hops.next == hops.count { Verdict::DecapLast } else { Verdict::DecapGue })
+}
+
+/// The packet inside, which must be for a VIP of ours.
+#[inline(always)]
+fn inner<P: Packet, T: Tables>(
+    packet: &P,
+    view: &View<'_, T>,
+    start: usize,
+    outer: &Outer,
+    protocol: u8,
+) -> Result<Inner, Verdict> {
     let inner = Inner::parse(packet, start, outer.end, protocol)?;
     if !view.is(inner.destination, AddressFlags::VIP) {
         return Err(Verdict::InnerNotVip);
     }
-    decap::strip(packet, link, &inner, outer.tos)?;
-    Ok(if outer.protocol == UDP { Verdict::DecapGue } else { Verdict::DecapIpip })
+    Ok(inner)
 }
 
-/// Where the packet inside GUE starts, and its protocol.
+/// Sends the packet to the next backend that is not this host itself; `None` where the list names
+/// no other.
 #[inline(always)]
-fn unwrap_gue<P: Packet>(packet: &P, outer: &Outer, udp_len: usize) -> Result<(usize, u8), Verdict> {
+fn send_on<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
+    packet: &mut P,
+    view: &View<'_, T>,
+    place: Place,
+    hops: Hops,
+    inner: &Inner,
+) -> Option<Verdict> {
+    let mut next = hops.next;
+    let mut tried = 0;
+    while tried < Private::MAX_HOPS {
+        if next >= hops.count {
+            return None;
+        }
+        let hop: [u8; N] = *packet.view(place.hop::<N>(next))?;
+        if !view.is(H::key(hop), AddressFlags::LOCAL) {
+            return Some(send_to::<P, T, H, N>(packet, view, place, next, hop, inner));
+        }
+        next += 1;
+        tried += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn send_to<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
+    packet: &mut P,
+    view: &View<'_, T>,
+    place: Place,
+    next: u8,
+    hop: [u8; N],
+    inner: &Inner,
+) -> Verdict {
+    if !view.in_prefix(H::key(hop)) {
+        return Verdict::HopStranger;
+    }
+    if packet.view::<H>(place.ip).is_none_or(|ip| ip.ttl() <= 1) {
+        return Verdict::HopTtl;
+    }
+    let limits = &view.header.hop_limits;
+    if limits.total_interval == HopLimits::NEVER
+        || !packet.admit_hop(inner.source_prefix, view.header.salt, limits)
+    {
+        return Verdict::HopLimited;
+    }
+    match hop::send_on::<P, H, N>(packet, place, next, hop) {
+        Some(()) => Verdict::Hop,
+        None => Verdict::GueLength,
+    }
+}
+
+/// Where the packet inside GUE starts, its protocol, and the hops.
+#[inline(always)]
+fn unwrap_gue<P: Packet, H: OuterHeader<N>, const N: usize>(
+    packet: &P,
+    outer: &Outer,
+    udp_len: usize,
+) -> Result<(usize, u8, Hops), Verdict> {
     let base = outer.payload + Udp::LEN;
     if outer.payload + udp_len != outer.end || base + Gue::LEN > outer.end {
         return Err(Verdict::OuterMalformed);
@@ -146,7 +236,8 @@ fn unwrap_gue<P: Packet>(packet: &P, outer: &Outer, udp_len: usize) -> Result<(u
     if !gue.is_plain() {
         return Err(Verdict::GueVersion);
     }
-    if gue.protocol != PROTOCOL_IPV4 && gue.protocol != PROTOCOL_IPV6 {
+    let protocol = gue.protocol;
+    if protocol != PROTOCOL_IPV4 && protocol != PROTOCOL_IPV6 {
         return Err(Verdict::GueProtocol);
     }
     let private_len = gue.private_len();
@@ -154,17 +245,19 @@ fn unwrap_gue<P: Packet>(packet: &P, outer: &Outer, udp_len: usize) -> Result<(u
     if start > outer.end {
         return Err(Verdict::GueLength);
     }
-    if private_len != 0 {
-        let private: &Private = packet.view(base + Gue::LEN).ok_or(Verdict::GueLength)?;
-        if private.kind != outer.private_kind {
-            return Err(Verdict::GueType);
-        }
-        if private.next_hop > private.hop_count {
-            return Err(Verdict::GueHops);
-        }
-        if Private::LEN + private.hop_count as usize * outer.hop_words * 4 != private_len {
-            return Err(Verdict::GueLength);
-        }
+    if private_len == 0 {
+        return Ok((start, protocol, Hops::NONE));
     }
-    Ok((start, gue.protocol))
+    let private: &Private = packet.view(base + Gue::LEN).ok_or(Verdict::GueLength)?;
+    if private.kind != H::PRIVATE_KIND {
+        return Err(Verdict::GueType);
+    }
+    let hops = Hops { next: private.next_hop, count: private.hop_count };
+    if hops.next > hops.count {
+        return Err(Verdict::GueHops);
+    }
+    if hops.count > Private::MAX_HOPS || Private::LEN + hops.count as usize * N != private_len {
+        return Err(Verdict::GueLength);
+    }
+    Ok((start, protocol, hops))
 }

@@ -23,10 +23,20 @@ const CE: u8 = 0b11;
 
 /// The packet inside the tunnel.
 pub(crate) struct Inner {
-    start: usize,
+    /// Where it starts.
+    pub(crate) start: usize,
     len: usize,
     tos: u8,
-    is_v4: bool,
+    /// IPv4 or IPv6.
+    pub(crate) is_v4: bool,
+    /// Where its transport header starts, extension headers not followed.
+    pub(crate) transport: usize,
+    /// Protocol of the transport, or of the first extension header.
+    pub(crate) protocol: u8,
+    /// Any fragment, the first included.
+    pub(crate) is_fragment: bool,
+    /// The part of the source address that is limited together: /24 or /56.
+    pub(crate) source_prefix: u64,
     /// Destination address as the tables know it.
     pub(crate) destination: [u64; 2],
 }
@@ -47,14 +57,36 @@ impl Inner {
                 return Err(Verdict::InnerMalformed);
             }
             let destination = address_key(mapped(ip.destination));
-            Inner { start, len: ip.total_len(), tos: ip.tos, is_v4: true, destination }
+            let [a, b, c, _] = ip.source;
+            Inner {
+                start,
+                len: ip.total_len(),
+                tos: ip.tos,
+                is_v4: true,
+                transport: start + ip.header_len(),
+                protocol: ip.protocol,
+                is_fragment: ip.is_fragment(),
+                source_prefix: u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
+                destination,
+            }
         } else {
             let ip: &Ipv6 = packet.view(start).ok_or(Verdict::InnerMalformed)?;
             if !ip.is_sane() {
                 return Err(Verdict::InnerMalformed);
             }
             let destination = address_key(ip.destination);
-            Inner { start, len: ip.total_len(), tos: ip.traffic_class(), is_v4: false, destination }
+            let [a, b, c, d, e, f, g, ..] = ip.source;
+            Inner {
+                start,
+                len: ip.total_len(),
+                tos: ip.traffic_class(),
+                is_v4: false,
+                transport: start + Ipv6::LEN,
+                protocol: ip.next_header,
+                is_fragment: false,
+                source_prefix: u64::from_be_bytes([1, a, b, c, d, e, f, g]),
+                destination,
+            }
         };
         if inner.start + inner.len > end {
             return Err(Verdict::InnerLength);

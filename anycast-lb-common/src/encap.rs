@@ -2,26 +2,42 @@
 
 use crate::abi::{Encap, Member, Verdict};
 use crate::checksum::fold;
+use crate::hops::List;
 use crate::packet::Packet;
 use crate::parse::Datagram;
-use crate::template::{Gue4, Gue6, Ipip4, Ipip6, L2};
+use crate::tables::Tables;
+use crate::template::{Gue4, Gue6, HLEN_NO_HOPS, Ipip4, Ipip6, L2};
 use crate::wire::ipv4::PROTOCOL_IPV4;
 use crate::wire::{Ethernet, Gue, Ipv4, Ipv6, Private, Udp, ethernet, ipv6};
 
+/// Bytes of a hop where the outer header is IPv4.
+const HOP_LEN_V4: usize = 4;
+/// Bytes of a hop where the outer header is IPv6.
+const HOP_LEN_V6: usize = 16;
 /// Set in the outer source port, so that it is never a privileged one.
 const HIGH_PORT: u16 = 0x8000;
 
 /// Sends `inner` off to `member`: cuts padding, replaces the link header (tags included) by the
 /// member's header. The inner packet does not change.
 #[inline(always)]
-pub(crate) fn encapsulate<P: Packet>(
+pub(crate) fn encapsulate<P: Packet, T: Tables>(
     packet: &mut P,
+    tables: &T,
     member: &Member,
     encap: Encap,
     inner: &Datagram,
+    hops: List,
     hash: u64,
 ) -> Result<Verdict, Verdict> {
-    let outer_len = encap.header_len() - Ethernet::LEN;
+    let hop_len = match encap {
+        Encap::Gue4 => HOP_LEN_V4,
+        Encap::Gue6 => HOP_LEN_V6,
+        // Nothing here carries a list.
+        Encap::L2 | Encap::Ipip4 | Encap::Ipip6 => 0,
+    };
+    let count = if hop_len == 0 { 0 } else { hops.len() as usize };
+    let header_len = encap.header_len() + count * hop_len;
+    let outer_len = header_len - Ethernet::LEN;
     if outer_len + inner.len > member.mtu as usize {
         return Err(Verdict::TooBig);
     }
@@ -29,9 +45,15 @@ pub(crate) fn encapsulate<P: Packet>(
     if surplus != 0 {
         packet.cut_end(surplus).ok_or(Verdict::NoHeadroom)?;
     }
-    packet.move_start(inner.start as i32 - encap.header_len() as i32).ok_or(Verdict::NoHeadroom)?;
+    packet.move_start(inner.start as i32 - header_len as i32).ok_or(Verdict::NoHeadroom)?;
     let len = (outer_len + inner.len) as u16;
-    write_header(packet, member, encap, inner, len, hash).ok_or(Verdict::NoHeadroom)?;
+    write_header(packet, member, encap, inner, len, count, hash).ok_or(Verdict::NoHeadroom)?;
+    match encap {
+        Encap::Gue4 => write_hops::<P, T, HOP_LEN_V4>(packet, tables, size_of::<Gue4>(), hops, count),
+        Encap::Gue6 => write_hops::<P, T, HOP_LEN_V6>(packet, tables, size_of::<Gue6>(), hops, count),
+        Encap::L2 | Encap::Ipip4 | Encap::Ipip6 => Some(()),
+    }
+    .ok_or(Verdict::BadTable)?;
     Ok(match encap {
         Encap::L2 => Verdict::ForwardedL2,
         Encap::Ipip4 | Encap::Ipip6 => Verdict::ForwardedIpip,
@@ -48,6 +70,7 @@ fn write_header<P: Packet>(
     encap: Encap,
     inner: &Datagram,
     len: u16,
+    hops: usize,
     hash: u64,
 ) -> Option<()> {
     match encap {
@@ -76,13 +99,15 @@ fn write_header<P: Packet>(
             let header: &mut Gue4 = packet.view_mut(0)?;
             *header = *template;
             finish_v4(&mut header.ip, &template.ip, inner.tos, len, 0);
-            finish_gue(&mut header.udp, &mut header.gue, len - Ipv4::LEN as u16, inner, hash);
+            finish_udp(&mut header.udp, len - Ipv4::LEN as u16, hash);
+            finish_gue(&mut header.gue, &mut header.private, inner, hops, HOP_LEN_V4);
         }
         Encap::Gue6 => {
             let header: &mut Gue6 = packet.view_mut(0)?;
             *header = *member.header();
             finish_v6(&mut header.ip, inner.tos, len, hash);
-            finish_gue(&mut header.udp, &mut header.gue, len - Ipv6::LEN as u16, inner, hash);
+            finish_udp(&mut header.udp, len - Ipv6::LEN as u16, hash);
+            finish_gue(&mut header.gue, &mut header.private, inner, hops, HOP_LEN_V6);
         }
     }
     Some(())
@@ -105,10 +130,37 @@ fn finish_v6(ip: &mut Ipv6, traffic_class: u8, len: u16, hash: u64) {
 }
 
 #[inline(always)]
-fn finish_gue(udp: &mut Udp, gue: &mut Gue, len: u16, inner: &Datagram, hash: u64) {
+fn finish_udp(udp: &mut Udp, len: u16, hash: u64) {
     udp.ports.source = (HIGH_PORT | hash as u16).to_be_bytes();
     udp.len = len.to_be_bytes();
+}
+
+/// The template's header length covers the private word; hops add to it.
+#[inline(always)]
+fn finish_gue(gue: &mut Gue, private: &mut Private, inner: &Datagram, hops: usize, hop_len: usize) {
+    gue.version_hlen = HLEN_NO_HOPS + (hops * hop_len / 4) as u8;
     gue.protocol = inner.announced_as;
+    private.hop_count = hops as u8;
+}
+
+/// Writes the addresses of the first `count` members of `hops` at `at`: the last `N` bytes of
+/// their 16, which for an IPv4-mapped address are the IPv4 address.
+#[inline(always)]
+fn write_hops<P: Packet, T: Tables, const N: usize>(
+    packet: &mut P,
+    tables: &T,
+    at: usize,
+    hops: List,
+    count: usize,
+) -> Option<()> {
+    let mut i = 0;
+    while i < count && i < Private::MAX_HOPS as usize {
+        let member = tables.member(hops.get(i as u32))?;
+        let hop: &mut [u8; N] = packet.view_mut(at + i * N)?;
+        *hop = *member.address.last_chunk()?;
+        i += 1;
+    }
+    Some(())
 }
 
 const _: () = assert!(size_of::<Gue4>() - size_of::<Ipip4>() == Udp::LEN + Gue::LEN + Private::LEN);

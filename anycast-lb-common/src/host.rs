@@ -6,10 +6,11 @@ use std::vec::Vec;
 use bytemuck::{Pod, Zeroable};
 
 use crate::abi::{
-    ADDRESS_SLOTS, AddressEntry, Buffer, Control, MAX_PREFIXES, Member, MemberNumber, PoolEntry, PrefixEntry,
-    SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, service_slots,
+    ADDRESS_SLOTS, AddressEntry, Buffer, Control, HopLimits, MAX_PREFIXES, Member, MemberNumber, PoolEntry,
+    PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, service_slots,
 };
 use crate::packet::Packet;
+use crate::sockets::{Sockets, TcpSocket, Tuple};
 use crate::tables::Tables;
 
 /// Bytes in front of a frame, as XDP has them (`XDP_PACKET_HEADROOM`).
@@ -78,6 +79,40 @@ impl Packet for Frame {
         }
         self.memory.truncate(end);
         Some(())
+    }
+}
+
+/// A host without sockets and without limits.
+impl Sockets for Frame {
+    type Tcp = NoSocket;
+
+    fn with_tcp<const N: usize>(&self, _: &Tuple<N>, _: impl FnOnce(&NoSocket) -> bool) -> Option<bool> {
+        None
+    }
+
+    fn has_connected_udp<const N: usize>(&self, _: &Tuple<N>) -> bool {
+        false
+    }
+
+    fn admit_hop(&self, _: u64, _: u64, _: &HopLimits) -> bool {
+        true
+    }
+}
+
+/// The socket that is never found.
+pub enum NoSocket {}
+
+impl TcpSocket<Frame> for NoSocket {
+    fn state(&self) -> u32 {
+        match *self {}
+    }
+
+    fn request_isn(&self) -> Option<u32> {
+        match *self {}
+    }
+
+    fn gave_cookie<H: Pod>(&self, _: &Frame, _: usize, _: usize) -> bool {
+        match *self {}
     }
 }
 
@@ -176,6 +211,10 @@ impl Tables for TableSet {
 
     fn pool_table(&self, pool: u16) -> Option<u64> {
         Some(self.pools.get(pool as usize)?.table)
+    }
+
+    fn pool_previous(&self, pool: u16) -> Option<u64> {
+        Some(self.pools.get(pool as usize)?.previous)
     }
 
     fn slot(&self, index: u32) -> Option<Slot> {

@@ -2,19 +2,20 @@
 
 use crate::Outcome;
 use crate::abi::{
-    AddressEntry, AddressFlags, Encap, FlowKeys, MemberFlags, MemberNumber, TableRef, Verdict, VipNumber,
+    AddressEntry, AddressFlags, Buffer, Encap, MemberFlags, TableRef, Verdict, VipFlags, VipNumber,
     address_key,
 };
 use crate::echo;
 use crate::encap::encapsulate;
 use crate::hash::{Flow, words_v4, words_v6};
+use crate::hops::List;
 use crate::packet::Packet;
 use crate::parse::{self, Datagram};
 use crate::tables::{Tables, View};
 use crate::wire::icmp::{ICMP, ICMPV6};
 use crate::wire::ipv4::mapped;
-use crate::wire::transport::{TCP, TCP_MIN_LEN, UDP};
-use crate::wire::{Ipv4, Ipv6, Ports, Udp, ethernet};
+use crate::wire::transport::{TCP, UDP};
+use crate::wire::{Ipv4, Ipv6, Ports, Tcp, Udp, ethernet};
 
 /// Decides what becomes of `packet` and changes it accordingly.
 #[inline(always)]
@@ -47,7 +48,7 @@ fn decide<P: Packet, T: Tables>(
             let (ports, vip) = service(packet, &view, address, &datagram)?;
             outcome.vip = vip;
             let flow = Flow { addresses, ports, protocol: datagram.protocol };
-            forward(packet, tables, &datagram, flow, &view.header.keys, outcome)
+            forward(packet, tables, &datagram, flow, view.header, outcome)
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::MalformedIpv6)?;
@@ -61,7 +62,7 @@ fn decide<P: Packet, T: Tables>(
             let (ports, vip) = service(packet, &view, address, &datagram)?;
             outcome.vip = vip;
             let flow = Flow { addresses, ports, protocol: datagram.protocol };
-            forward(packet, tables, &datagram, flow, &view.header.keys, outcome)
+            forward(packet, tables, &datagram, flow, view.header, outcome)
         }
         _ => Err(Verdict::NotIp),
     }
@@ -96,7 +97,7 @@ fn service<P: Packet, T: Tables>(
     datagram: &Datagram,
 ) -> Result<(u32, VipNumber), Verdict> {
     let needed = match datagram.protocol {
-        TCP => TCP_MIN_LEN,
+        TCP => Tcp::LEN,
         UDP => Udp::LEN,
         _ => 0,
     };
@@ -117,39 +118,67 @@ fn service<P: Packet, T: Tables>(
     }
 }
 
-/// Hash, slot, member, header.
+/// Hash, slot, members, header.
 #[inline(always)]
 fn forward<P: Packet, T: Tables, const N: usize>(
     packet: &mut P,
     tables: &T,
     datagram: &Datagram,
     flow: Flow<N>,
-    keys: &FlowKeys,
+    header: &Buffer,
     outcome: &mut Outcome,
 ) -> Result<Verdict, Verdict> {
-    let hash = flow.hash(keys);
-    let number = choose(tables, outcome.vip, hash)?;
-    outcome.member = number;
-    let member = tables.member(number).ok_or(Verdict::BadTable)?;
+    let hash = flow.hash(&header.keys);
+    let vip = tables.vip(outcome.vip).ok_or(Verdict::BadTable)?;
+    let mut list = choose(tables, tables.pool_table(vip.pool), hash)?;
+    if header.seed_change != 0 {
+        let old = choose(tables, tables.pool_previous(vip.pool), flow.hash(&header.previous_keys));
+        list = list.with_second(old.map_or(0, |old| old.first()));
+    }
+    if list.first() == 0 {
+        // Nobody takes new flows. Those that began earlier live on with the members listed.
+        if vip.flags & VipFlags::SECOND_CHANCE == 0 || is_new(packet, datagram) {
+            return Err(Verdict::EmptyTable);
+        }
+        list = list.rest();
+    }
+    if vip.flags & VipFlags::SECOND_CHANCE == 0 {
+        list = list.alone();
+    } else if datagram.protocol == UDP {
+        // Only a connected socket tells that a backend holds the flow: a new one must come back.
+        list = list.closed();
+    }
+    outcome.member = list.first();
+    if outcome.member == 0 {
+        return Err(Verdict::EmptyTable);
+    }
+    let member = tables.member(outcome.member).ok_or(Verdict::BadTable)?;
     let encap = Encap::from_number(member.encap).ok_or(Verdict::BadTable)?;
     if member.flags & MemberFlags::RESOLVED == 0 {
         return Err(Verdict::NoNeighbour);
     }
     outcome.ifindex = member.ifindex;
-    encapsulate(packet, member, encap, datagram, hash)
+    encapsulate(packet, tables, member, encap, datagram, list.rest(), hash)
 }
 
-/// The member that owns the slot of `hash` in the pool of `vip`.
+/// The members of the slot of `hash`.
 #[inline(always)]
-fn choose<T: Tables>(tables: &T, vip: VipNumber, hash: u64) -> Result<MemberNumber, Verdict> {
-    let vip = tables.vip(vip).ok_or(Verdict::BadTable)?;
-    let table = TableRef::from_word(tables.pool_table(vip.pool).ok_or(Verdict::BadTable)?);
+fn choose<T: Tables>(tables: &T, table: Option<u64>, hash: u64) -> Result<List, Verdict> {
+    let table = TableRef::from_word(table.ok_or(Verdict::BadTable)?);
     if table.bits == 0 {
         return Err(Verdict::EmptyTable);
     }
-    let slot = tables.slot(table.base.wrapping_add(table.slot(hash))).ok_or(Verdict::BadTable)?;
-    match slot.member(0) {
-        0 => Err(Verdict::EmptyTable),
-        owner => Ok(owner),
+    List::of_slot(tables, table, hash).ok_or(Verdict::BadTable)
+}
+
+/// Whether the packet may be the first of its flow: anything but TCP past its SYN.
+#[inline(always)]
+fn is_new<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
+    if datagram.protocol != TCP {
+        return true;
+    }
+    match packet.view::<Tcp>(datagram.transport) {
+        Some(tcp) => tcp.is_opening(),
+        None => true,
     }
 }

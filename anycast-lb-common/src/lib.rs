@@ -16,11 +16,17 @@ mod decap;
 mod echo;
 mod encap;
 pub mod hash;
+mod holding;
+mod hop;
+mod hops;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod ingress;
 pub mod packet;
 mod parse;
+pub mod rate;
+pub mod relay;
+pub mod sockets;
 pub mod tables;
 pub mod template;
 pub mod wire;

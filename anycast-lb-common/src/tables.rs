@@ -20,6 +20,8 @@ pub trait Tables {
     fn vip(&self, number: VipNumber) -> Option<VipEntry>;
     /// The word that says where a pool's table lies, read once.
     fn pool_table(&self, pool: u16) -> Option<u64>;
+    /// The word that says where a pool's table under the previous seed lies, read once.
+    fn pool_previous(&self, pool: u16) -> Option<u64>;
     /// A slot of the arena.
     fn slot(&self, index: u32) -> Option<Slot>;
     /// A member.

@@ -1,5 +1,6 @@
 //! The XDP programs: verdict → counter → action. What they decide is in `anycast-lb-common`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod count;
@@ -8,20 +9,24 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
+mod sockets;
+#[cfg(target_arch = "bpf")]
 mod tables;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
     use anycast_lb_common::abi::Kind;
     use anycast_lb_common::packet::Packet as _;
-    use anycast_lb_common::{Outcome, backend, ingress};
+    use anycast_lb_common::{backend, ingress, relay};
+    use aya_ebpf::bindings::TC_ACT_UNSPEC;
     use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
     use aya_ebpf::helpers::bpf_redirect;
-    use aya_ebpf::macros::xdp;
-    use aya_ebpf::programs::XdpContext;
+    use aya_ebpf::helpers::generated::bpf_redirect_neigh;
+    use aya_ebpf::macros::{classifier, xdp};
+    use aya_ebpf::programs::{TcContext, XdpContext};
 
     use crate::count::count;
-    use crate::packet::Frame;
+    use crate::packet::{Frame, Skb};
     use crate::tables::Maps;
 
     /// Balances: takes packets for VIPs and tunnels them to backends.
@@ -30,23 +35,9 @@ mod programs {
         let mut frame = Frame(&ctx);
         let bytes = frame.len();
         let outcome = ingress::run(&mut frame, &Maps);
-        finish(&ctx, &outcome, bytes)
-    }
-
-    /// Serves: takes tunnelled packets and hands what is inside to the kernel.
-    #[xdp]
-    pub fn backend(ctx: XdpContext) -> u32 {
-        let mut frame = Frame(&ctx);
-        let bytes = frame.len();
-        let outcome = backend::run(&mut frame, &Maps);
-        finish(&ctx, &outcome, bytes)
-    }
-
-    #[inline(always)]
-    fn finish(ctx: &XdpContext, outcome: &Outcome, bytes: usize) -> u32 {
-        count(outcome, bytes);
+        count(&outcome, bytes);
         #[cfg(feature = "log")]
-        aya_log_ebpf::debug!(ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
+        aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
         match outcome.verdict.kind() {
             Kind::Pass => XDP_PASS,
             Kind::Drop => XDP_DROP,
@@ -55,6 +46,35 @@ mod programs {
             }
             // SAFETY: a helper without preconditions.
             Kind::Transmit => (unsafe { bpf_redirect(outcome.ifindex, 0) }) as u32,
+        }
+    }
+
+    /// Serves: takes tunnelled packets and hands what is inside to the kernel.
+    #[xdp]
+    pub fn backend(ctx: XdpContext) -> u32 {
+        let mut frame = Frame(&ctx);
+        let bytes = frame.len();
+        let outcome = backend::run(&mut frame, &Maps);
+        count(&outcome, bytes);
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
+        match outcome.verdict.kind() {
+            Kind::Drop => XDP_DROP,
+            // A hop leaves by `relay`, which the packet meets next.
+            Kind::Pass | Kind::Transmit => XDP_PASS,
+        }
+    }
+
+    /// The last step of a hop: the kernel's own neighbour table finds the way.
+    #[classifier]
+    pub fn relay(ctx: TcContext) -> i32 {
+        if !relay::is_hop(&Skb(&ctx), &Maps) {
+            return TC_ACT_UNSPEC;
+        }
+        // SAFETY: the context is valid. Without parameters the kernel looks the neighbour up.
+        unsafe {
+            let ifindex = (*ctx.skb.skb).ifindex;
+            bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32
         }
     }
 

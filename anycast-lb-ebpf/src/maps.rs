@@ -2,8 +2,9 @@
 //! tables and keep counters of its own.
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, Counter, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES,
-    MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, Verdict, VipEntry,
+    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, Counter, HOP_LIMIT_WORDS, MAX_MEMBERS, MAX_POOLS,
+    MAX_PREFIXES, MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, Verdict,
+    VipEntry,
 };
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
@@ -27,6 +28,10 @@ pub static POOLS: Array<PoolEntry, { MAX_POOLS as usize }, MMAPABLE> = Array::ne
 pub static SLOTS: Array<Slot, { ARENA_SLOTS as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 pub static MEMBERS: Array<Member, { MAX_MEMBERS as usize }, MMAPABLE> = Array::new();
+
+/// State of the limits on hops: theoretical arrival times.
+#[btf_map]
+pub static HOP_LIMITS: Array<u64, { HOP_LIMIT_WORDS as usize }> = Array::new();
 
 #[btf_map]
 pub static VERDICTS: PerCpuArray<Counter, { Verdict::COUNT as usize }> = PerCpuArray::new();

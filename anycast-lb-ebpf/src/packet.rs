@@ -3,7 +3,7 @@
 use anycast_lb_common::packet::Packet;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use bytemuck::Pod;
 
 pub(crate) struct Frame<'a>(pub(crate) &'a XdpContext);
@@ -47,5 +47,38 @@ impl Packet for Frame<'_> {
     fn cut_end(&mut self, surplus: usize) -> Option<()> {
         // SAFETY: the context is valid; the helper checks the length.
         (unsafe { bpf_xdp_adjust_tail(self.0.as_ptr().cast(), -(surplus as i32)) } == 0).then_some(())
+    }
+}
+
+/// A frame at the hook of traffic control, which is only read.
+pub(crate) struct Skb<'a>(pub(crate) &'a TcContext);
+
+impl Packet for Skb<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.data_end() - self.0.data()
+    }
+
+    #[inline(always)]
+    fn view<T: Pod>(&self, at: usize) -> Option<&T> {
+        const { assert!(align_of::<T>() == 1) };
+        let start = self.0.data() + at;
+        if start + size_of::<T>() > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: as for [`Frame`].
+        Some(unsafe { &*(start as *const T) })
+    }
+
+    fn view_mut<T: Pod>(&mut self, _: usize) -> Option<&mut T> {
+        None
+    }
+
+    fn move_start(&mut self, _: i32) -> Option<()> {
+        None
+    }
+
+    fn cut_end(&mut self, _: usize) -> Option<()> {
+        None
     }
 }

@@ -51,6 +51,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn pool_previous(&self, pool: u16) -> Option<u64> {
+        POOLS.get(pool.into()).map(|entry| once(&entry.previous))
+    }
+
+    #[inline(always)]
     fn slot(&self, index: u32) -> Option<Slot> {
         SLOTS.get(index).map(once)
     }

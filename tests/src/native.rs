@@ -27,7 +27,7 @@ mod tests {
     fn every_vector_comes_out_as_scapy_says() -> anyhow::Result<()> {
         let scenario = Scenario::load()?;
         for v in scenario.vectors()? {
-            let tables = scenario.tables(v.program, v.unmatched_pass)?;
+            let tables = scenario.tables(v.program, v.mode)?;
             let (outcome, output) = run(v.program, &tables, &v.input, v.metadata);
             assert_eq!(outcome.verdict.name(), v.verdict.name(), "{}", v.name);
             if v.verdict != anycast_lb_common::abi::Verdict::NoHeadroom {

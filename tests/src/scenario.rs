@@ -1,11 +1,12 @@
 //! `vectors/vectors.json`: a configuration, and packets with what must become of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::iter;
 use std::net::IpAddr;
 
 use anycast_lb_common::abi::{
-    AddressEntry, AddressFlags, FlowKeys, Member, MemberFlags, PoolEntry, PrefixEntry, Program, ServiceEntry,
-    Slot, TableRef, VERDICTS, Verdict, VipEntry, address_key, service_key,
+    AddressEntry, AddressFlags, FlowKeys, HopLimits, Member, MemberFlags, PoolEntry, PrefixEntry, Program,
+    ServiceEntry, Slot, TableRef, VERDICTS, Verdict, VipEntry, VipFlags, address_key, service_key,
 };
 use anycast_lb_common::host::TableSet;
 use anycast_lb_common::template::{self, Ends, Link, Tunnel};
@@ -23,6 +24,7 @@ const MTU: u16 = 9000;
 #[derive(Deserialize)]
 pub struct Scenario {
     seed: String,
+    previous_seed: String,
     node: Vec<IpAddr>,
     macs: Macs,
     pools: BTreeMap<String, Pool>,
@@ -43,6 +45,9 @@ struct Macs {
 struct Pool {
     encap: Option<String>,
     address: Option<IpAddr>,
+    #[serde(default)]
+    hops: Vec<IpAddr>,
+    previous: Option<IpAddr>,
     table: Option<String>,
     mtu: Option<u16>,
     ifindex: Option<u32>,
@@ -55,6 +60,8 @@ struct Vip {
     port: Option<u16>,
     protocol: String,
     pool: String,
+    #[serde(default)]
+    second_chance: bool,
 }
 
 #[derive(Deserialize)]
@@ -65,9 +72,29 @@ struct RawVector {
     out: String,
     verdict: String,
     #[serde(default)]
-    unmatched_pass: bool,
+    mode: Mode,
     #[serde(default)]
     metadata: usize,
+}
+
+/// What is special about a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// It passes what it does not match.
+    UnmatchedPass,
+    /// Its hash seed is being changed.
+    SeedChange,
+    /// A backend that sends nothing on.
+    NoHops,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 4] = [Mode::Plain, Mode::UnmatchedPass, Mode::SeedChange, Mode::NoHops];
 }
 
 /// A packet and what must become of it.
@@ -83,8 +110,8 @@ pub struct Vector {
     pub output: Vec<u8>,
     /// The way out.
     pub verdict: Verdict,
-    /// Whether the node passes what it does not match.
-    pub unmatched_pass: bool,
+    /// What is special about the node.
+    pub mode: Mode,
     /// Bytes of metadata in front of the frame.
     pub metadata: usize,
 }
@@ -101,12 +128,18 @@ impl Scenario {
     }
 
     /// The tables of a node of the given kind.
-    pub fn tables(&self, program: Program, unmatched_pass: bool) -> anyhow::Result<TableSet> {
+    pub fn tables(&self, program: Program, mode: Mode) -> anyhow::Result<TableSet> {
         let mut tables = TableSet::default();
         // The other half than the one that zeroed memory names.
         tables.control.active = 1;
         tables.header().keys = FlowKeys::from_seed(seed(&self.seed)?);
-        tables.header().unmatched_pass = unmatched_pass.into();
+        tables.header().previous_keys = FlowKeys::from_seed(seed(&self.previous_seed)?);
+        tables.header().unmatched_pass = (mode == Mode::UnmatchedPass).into();
+        tables.header().seed_change = (mode == Mode::SeedChange).into();
+        tables.header().hop_limits = HopLimits {
+            total_interval: if mode == Mode::NoHops { HopLimits::NEVER } else { 0 },
+            ..HopLimits::default()
+        };
         let pools = self.fill_pools(&mut tables)?;
         self.fill_vips(&mut tables, &pools)?;
         let prefixes = match program {
@@ -134,24 +167,29 @@ impl Scenario {
         for (name, pool) in &self.pools {
             let number = u16::try_from(tables.pools.len())?;
             numbers.insert(name.as_str(), number);
-            let mut entry = PoolEntry { table: 0, identity: 1 + u64::from(number) };
+            let mut entry = PoolEntry { table: 0, previous: 0, identity: 1 + u64::from(number) };
             let base = u32::try_from(tables.slots.len())?;
             match pool.table.as_deref() {
                 None => {
-                    let member = u16::try_from(tables.members.len())?;
-                    tables.members.push(self.member(pool, number)?);
-                    let slot = Slot::new([member, 0, 0, 0]);
-                    tables.slots.resize(tables.slots.len() + (1 << TABLE_BITS), slot);
-                    entry.table = TableRef { base, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                    let mut list = Vec::new();
+                    for address in iter::once(pool.address).chain(pool.hops.iter().map(|h| Some(*h))) {
+                        list.push(self.add_member(tables, pool, number, address)?);
+                    }
+                    entry.table = add_table(tables, &list)?.to_word();
+                    if let Some(previous) = pool.previous {
+                        let previous = self.add_member(tables, pool, number, Some(previous))?;
+                        entry.previous = add_table(tables, &[previous])?.to_word();
+                    }
                 }
                 Some("empty") => {
                     tables.slots.resize(tables.slots.len() + (1 << TABLE_BITS), Slot::default());
-                    entry.table = TableRef { base, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                    entry.table = TableRef { base, bits: TABLE_BITS, words: 1, reserved: [0; 2] }.to_word();
                 }
                 Some("none") => {}
                 Some("broken") => {
                     entry.table =
-                        TableRef { base: u32::MAX / 2, bits: TABLE_BITS, reserved: [0; 3] }.to_word();
+                        TableRef { base: u32::MAX / 2, bits: TABLE_BITS, words: 1, reserved: [0; 2] }
+                            .to_word();
                 }
                 Some(other) => bail!("pool {name}: table {other:?}"),
             }
@@ -160,9 +198,21 @@ impl Scenario {
         Ok(numbers)
     }
 
-    fn member(&self, pool: &Pool, number: u16) -> anyhow::Result<Member> {
+    /// The number of a new member of `pool` at `address`; 0 without an address.
+    fn add_member(
+        &self,
+        tables: &mut TableSet,
+        pool: &Pool,
+        number: u16,
+        address: Option<IpAddr>,
+    ) -> anyhow::Result<u16> {
+        let Some(address) = address else { return Ok(0) };
+        tables.members.push(self.member(pool, number, address)?);
+        Ok(u16::try_from(tables.members.len() - 1)?)
+    }
+
+    fn member(&self, pool: &Pool, number: u16, address: IpAddr) -> anyhow::Result<Member> {
         let link = Link { source: mac(&self.macs.source)?, destination: mac(&self.macs.destination)? };
-        let address = pool.address.context("a pool without an address")?;
         let ends = self.ends(address)?;
         let tunnel = match pool.encap.as_deref() {
             Some("gue") => Tunnel::Gue(ends),
@@ -177,6 +227,7 @@ impl Scenario {
             encap: tunnel.encap() as u8,
             flags: if pool.resolved.unwrap_or(true) { MemberFlags::RESOLVED } else { 0 },
             pool: number,
+            address: octets(address),
             ..Member::zeroed()
         })
     }
@@ -196,7 +247,8 @@ impl Scenario {
         for vip in &self.vips {
             let number = u16::try_from(tables.vips.len())?;
             let pool = *pools.get(vip.pool.as_str()).with_context(|| format!("pool {}", vip.pool))?;
-            tables.vips.push(VipEntry { pool, ..VipEntry::default() });
+            let flags = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            tables.vips.push(VipEntry { pool, flags, ..VipEntry::default() });
             let id = u16::try_from(addresses.len() + 1)?;
             let entry = addresses.entry(vip.address).or_insert(AddressEntry {
                 address: key(vip.address),
@@ -240,10 +292,24 @@ impl RawVector {
             input: unhex(&self.r#in)?,
             output: unhex(&self.out)?,
             verdict,
-            unmatched_pass: self.unmatched_pass,
+            mode: self.mode,
             metadata: self.metadata,
         })
     }
+}
+
+/// A table every slot of which has `list`.
+fn add_table(tables: &mut TableSet, list: &[u16]) -> anyhow::Result<TableRef> {
+    ensure!(list.len() <= 2 * Slot::LEN, "a list of {}", list.len());
+    let words = if list.len() > Slot::LEN { 2 } else { 1 };
+    let base = u32::try_from(tables.slots.len())?;
+    for _ in 0..1 << TABLE_BITS {
+        for word in 0..words {
+            let at = |i: usize| list.get(word * Slot::LEN + i).copied().unwrap_or(0);
+            tables.slots.push(Slot::new([at(0), at(1), at(2), at(3)]));
+        }
+    }
+    Ok(TableRef { base, bits: TABLE_BITS, words: words as u8, reserved: [0; 2] })
 }
 
 fn seed(text: &str) -> anyhow::Result<[u8; 16]> {

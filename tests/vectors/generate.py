@@ -20,6 +20,7 @@ from scapy.all import (
 
 M64 = (1 << 64) - 1
 SEED = bytes(range(16))
+PREVIOUS_SEED = bytes(range(100, 116))
 
 CLIENT_MAC, NODE_MAC = "02:00:00:00:00:c1", "02:00:00:00:00:01"
 OUT_MAC, NEXT_MAC = "02:00:00:00:00:02", "02:00:00:00:00:0b"
@@ -34,6 +35,11 @@ POOLS = {
     "ipip6": {"encap": "ipip", "address": BACKEND6},
     "l2": {"encap": "l2", "address": BACKEND},
     "l2-6": {"encap": "l2", "address": BACKEND6},
+    "listed": {"encap": "gue", "address": BACKEND, "hops": ["10.0.0.12", "10.0.0.13", "10.0.0.14"]},
+    "listed6": {"encap": "gue", "address": BACKEND6, "hops": [f"fd00::{n}" for n in range(21, 28)]},
+    "listed-ipip": {"encap": "ipip", "address": BACKEND, "hops": ["10.0.0.12"]},
+    "leaving": {"encap": "gue", "address": None, "hops": ["10.0.0.12", "10.0.0.13"]},
+    "reseeded": {"encap": "gue", "address": BACKEND, "hops": ["10.0.0.12"], "previous": "10.0.0.19"},
     "elsewhere": {"encap": "gue", "address": BACKEND, "ifindex": 999},
     "narrow": {"encap": "gue", "address": BACKEND, "mtu": 600},
     "unresolved": {"encap": "gue", "address": BACKEND, "resolved": False},
@@ -51,6 +57,13 @@ VIPS = [
     ("2001:db8:0:1::3", None, "any", "ipip6"), ("2001:db8:0:1::4", 80, "tcp", "ipip4"),
     ("2001:db8:0:1::5", 80, "tcp", "l2-6"),
 ]
+SECOND_CHANCE = [
+    ("203.0.113.20", 80, "tcp", "listed"), ("203.0.113.20", 80, "udp", "listed"), ("203.0.113.21", 80, "tcp", "listed6"),
+    ("203.0.113.21", 80, "udp", "listed6"), ("203.0.113.22", 80, "tcp", "listed-ipip"),
+    ("203.0.113.23", 80, "tcp", "leaving"), ("203.0.113.23", 80, "udp", "leaving"),
+    ("203.0.113.24", 80, "tcp", "reseeded"),
+]
+VIPS += [("203.0.113.25", 80, "tcp", "listed"), ("203.0.113.25", 81, "tcp", "leaving")]
 PREFIXES = ["203.0.113.0/24", "2001:db8:0:1::/64"]
 SENDERS = ["10.0.0.0/24", "fd00::/64"]
 LOCALS = [BACKEND, BACKEND6]
@@ -125,9 +138,10 @@ def final_protocol(ip):
     return bytes(ip)[9] if ip.version == 4 else bytes(ip)[6]
 
 
-def tunnelled(ip, pool):
-    """What the ingress makes of the IP packet `ip` for the backend of `pool`."""
-    spec = POOLS[pool]
+def tunnelled(ip, pool, address=None, hops=()):
+    """What the ingress makes of the IP packet `ip` for the backend of `pool`, or the one at `address`."""
+    spec = dict(POOLS[pool])
+    spec["address"] = address or spec["address"]
     inner = bytes(ip)
     v6 = ip.version == 6
     sport, dport = ports_of(ip)
@@ -147,7 +161,8 @@ def tunnelled(ip, pool):
         kind = 0
     body = inner
     if udp:
-        gue = bytes([1, number, 0, 0]) + struct.pack(">HBB", kind, 0, 0)
+        listed = b"".join(ipaddress.ip_address(hop).packed for hop in hops)
+        gue = bytes([1 + len(listed) // 4, number, 0, 0]) + struct.pack(">HBB", kind, 0, len(hops)) + listed
         header = struct.pack(">HHHH", 0x8000 | h & 0x7FFF, 19523, 8 + len(gue) + len(inner), 0)
         body = header + gue + inner
     return bytes(ether / outer / Raw(body))
@@ -180,7 +195,8 @@ vectors = []
 
 
 def vector(name, program, packet, verdict, out=None, **variant):
-    """`variant`: unmatched_pass=True for a node that passes what it does not match; metadata=N for N
+    """`variant`: mode="unmatched-pass" for a node that passes what it does not match, "seed-change" for
+    one whose seed is being changed, "no-hops" for a backend that sends nothing on; metadata=N for N
     bytes of metadata in front of the frame, which leave less headroom."""
     packet = bytes(packet)
     vectors.append({
@@ -189,9 +205,9 @@ def vector(name, program, packet, verdict, out=None, **variant):
     })
 
 
-def forwards(name, ip, pool, verdict, frame=None):
+def forwards(name, ip, pool, verdict, frame=None, address=None, hops=(), **variant):
     ip = ip.__class__(bytes(ip))  # lengths and checksums as they stand on the wire
-    vector(name, "ingress", frame or client(ip), verdict, tunnelled(ip, pool))
+    vector(name, "ingress", frame or client(ip), verdict, tunnelled(ip, pool, address, hops), **variant)
 
 
 def drops(name, packet, verdict, program="ingress"):
@@ -274,6 +290,30 @@ forwards("six extension headers", six / UDP(sport=4, dport=5, chksum=0x1234), "g
 seven = IPv6(bytes(six)) / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)])
 seven = six / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)]) / UDP(sport=4, dport=5)
 
+# --- ingress: hop lists -------------------------------------------------------------------------
+
+LISTED, LISTED6 = POOLS["listed"]["hops"], POOLS["listed6"]["hops"]
+
+
+def udp4(dst, dport):
+    return IP(src=CLIENT, dst=dst) / UDP(sport=777, dport=dport) / DATA
+
+
+forwards("three hops", tcp4("203.0.113.20", 80), "listed", "forwarded_gue", hops=LISTED)
+forwards("seven hops over v6", tcp4("203.0.113.21", 80), "listed6", "forwarded_gue", hops=LISTED6)
+forwards("no second chance, no hops", tcp4("203.0.113.25", 80), "listed", "forwarded_gue")
+forwards("udp comes back to the owner", udp4("203.0.113.20", 80), "listed", "forwarded_gue", hops=LISTED + [BACKEND])
+forwards("udp with seven hops has no way back", udp4("203.0.113.21", 80), "listed6", "forwarded_gue", hops=LISTED6)
+forwards("ipip carries no hops", tcp4("203.0.113.22", 80), "listed-ipip", "forwarded_ipip")
+forwards("all are leaving: a flow that lives", tcp4("203.0.113.23", 80), "leaving", "forwarded_gue", address="10.0.0.12",
+         hops=["10.0.0.13"])
+drops("all are leaving: a new flow", client(IP(src=CLIENT, dst="203.0.113.23") / TCP(dport=80, flags="S")), "empty_table")
+drops("all are leaving: udp", client(udp4("203.0.113.23", 80)), "empty_table")
+drops("all are leaving: no second chance", client(tcp4("203.0.113.25", 81)), "empty_table")
+forwards("the seed is being changed", tcp4("203.0.113.24", 80), "reseeded", "forwarded_gue",
+         hops=["10.0.0.19", "10.0.0.12"], mode="seed-change")
+forwards("the seed is not being changed", tcp4("203.0.113.24", 80), "reseeded", "forwarded_gue", hops=["10.0.0.12"])
+
 # --- ingress: what is not -----------------------------------------------------------------------
 
 drops("arp", client(ARP(pdst="10.0.0.2")), "not_ip")
@@ -324,8 +364,8 @@ forwards("fits exactly", fits, "narrow", "forwarded_gue")
 drops("one byte too big", client(IP(src=CLIENT, dst="203.0.113.8") / TCP(sport=1, dport=80)
                                  / Raw(b"m" * (600 - 36 - 40 + 1))), "too_big")
 
-vector("unmatched port, passed", "ingress", client(tcp4("203.0.113.1", 22)), "unmatched_pass", unmatched_pass=True)
-vector("unmatched address, passed", "ingress", client(tcp6("2001:db8:0:1::ffff", 80)), "unmatched_pass", unmatched_pass=True)
+vector("unmatched port, passed", "ingress", client(tcp4("203.0.113.1", 22)), "unmatched_pass", mode="unmatched-pass")
+vector("unmatched address, passed", "ingress", client(tcp6("2001:db8:0:1::ffff", 80)), "unmatched_pass", mode="unmatched-pass")
 # 256 bytes of headroom, 40 of them the kernel's, 200 of metadata: 16 left, and GUE wants 36 more.
 vector("no room in front", "ingress", client(tcp4("203.0.113.1", 80)), "no_headroom", metadata=200)
 forwards("just room enough", tcp4("203.0.113.1", 80), "gue4", "forwarded_gue")
@@ -374,10 +414,10 @@ for inner, name in ((IN4, "v4"), (IN6, "v6")):
         vector(f"{name} out of ip over {over}", "backend", sent(inner, outer6, ipip=number), "decap_ipip", received(inner))
     vector(f"{name} out of gue without private data", "backend", sent(inner, gue=bytes([0, number, 0, 0])), "decap_gue",
            received(inner))
-    vector(f"{name} out of gue with three hops", "backend",
-           sent(inner, gue=bytes([4, number, 0, 0, 0, 0, 1, 3]) + b"\x0a\0\0\x0c" * 3), "decap_gue", received(inner))
-    vector(f"{name} out of gue over v6 with seven hops", "backend",
-           sent(inner, True, gue=bytes([29, number, 0, 0, 0, 1, 7, 7]) + b"\xfd" * 112), "decap_gue", received(inner))
+    vector(f"{name} out of gue with three hops used up", "backend",
+           sent(inner, gue=bytes([4, number, 0, 0, 0, 0, 3, 3]) + b"\x0a\0\0\x0c" * 3), "decap_last", received(inner))
+    vector(f"{name} out of gue over v6 with seven hops used up", "backend",
+           sent(inner, True, gue=bytes([29, number, 0, 0, 0, 1, 7, 7]) + b"\xfd" * 112), "decap_last", received(inner))
 vector("outer options", "backend", sent(IN4, options=[IPOption(b"\x94\x04\x00\x00")]), "decap_gue", received(IN4))
 vector("padding behind the outer packet", "backend", bytes(sent(IN4)) + b"\0" * 9, "decap_gue", received(IN4))
 vector("padding inside the outer packet", "backend", sent(Raw(bytes(IN4) + b"\0" * 5)), "decap_gue", received(IN4))
@@ -396,6 +436,86 @@ for (inner_ecn, outer_ecn), result in RFC6040.items():
     vector(f"ecn {inner_ecn} inside {outer_ecn}, v6", "backend",
            sent(IPv6(bytes(tcp6("2001:db8:0:1::1", 80, tc=0xB8 | inner_ecn, fl=0xFEDCB))), True, ecn=0x20 | outer_ecn),
            "decap_gue", received(IPv6(bytes(tcp6("2001:db8:0:1::1", 80, tc=0xB8 | result, fl=0xFEDCB)))))
+
+# --- backend: hops ------------------------------------------------------------------------------
+
+
+def listing(inner, hops, next_hop=0):
+    """The GUE header with `hops`."""
+    listed = b"".join(ipaddress.ip_address(hop).packed for hop in hops)
+    wide = ":" in hops[0]
+    number = 41 if inner.version == 6 else 4
+    return bytes([1 + len(listed) // 4, number, 0, 0, 0, int(wide), next_hop, len(hops)]) + listed
+
+
+def hop_frame(inner, hops, next_hop, src, dst, ttl, checksum):
+    wide = ":" in hops[0]
+    payload = listing(inner, hops, next_hop) + bytes(inner)
+    udp = UDP(sport=0x9999, dport=19523) if checksum else UDP(sport=0x9999, dport=19523, chksum=0)
+    ip = IPv6(src=src, dst=dst, hlim=ttl, tc=0x12) if wide else IP(src=src, dst=dst, ttl=ttl, tos=0x12, flags="DF", id=7)
+    return Ether(src=CLIENT_MAC, dst=NODE_MAC) / ip / udp / Raw(payload)
+
+
+def hops_on(name, inner, hops, to, at=0, ttl=64, checksum=False, verdict="hop", src=None, **variant):
+    """The backend sends `inner` on to hop number `to`, having been reached as number `at` - 1."""
+    wide = ":" in hops[0]
+    me = BACKEND6 if wide else BACKEND
+    before = hop_frame(inner, hops, at, src or (NODE6 if wide else NODE), me, ttl, checksum)
+    if verdict != "hop":
+        return vector(name, "backend", before, verdict, **variant)
+    vector(name, "backend", before, verdict, hop_frame(inner, hops, to + 1, me, hops[to], ttl - 1, checksum), **variant)
+
+
+THREE, SIX = ["10.0.0.12", "10.0.0.13", "10.0.0.14"], ["fd00::12", "fd00::13"]
+U4 = IP(bytes(udp4("203.0.113.1", 53)))
+U6 = IPv6(bytes(IPv6(src=CLIENT6, dst="2001:db8:0:1::2") / UDP(sport=1, dport=53) / DATA))
+QUOTED4 = IP(src="203.0.113.1", dst=CLIENT) / TCP(sport=80, dport=51234)
+QUOTED6 = IPv6(src="2001:db8:0:1::1", dst=CLIENT6) / TCP(sport=80, dport=51234)
+TOO_BIG4 = IP(bytes(IP(src="198.51.100.9", dst="203.0.113.1") / ICMP(type=3, code=4, nexthopmtu=1400)
+                    / Raw(bytes(QUOTED4)[:28])))
+TOO_BIG6 = IPv6(bytes(IPv6(src="2001:db8:9::1", dst="2001:db8:0:1::1", nh=58)
+                      / Raw(b"\x02\0\x12\x34\0\0\x05\x78" + bytes(QUOTED6))))
+for checksum in (False, True):
+    word = "with" if checksum else "without"
+    hops_on(f"unknown ack, {word} udp checksum", IN4, THREE, 0, checksum=checksum)
+    hops_on(f"unknown ack over v6, {word} udp checksum", IN6, SIX, 0, checksum=checksum)
+    hops_on(f"unknown ack at the second hop, {word} udp checksum", IN4, THREE, 1, at=1, checksum=checksum)
+hops_on("v6 inside v4", IN6, THREE, 0)
+hops_on("v4 inside v6", IN4, SIX, 1, at=1)
+hops_on("udp without a connected socket", U4, THREE, 0)
+hops_on("udp without a connected socket, v6", U6, SIX, 0)
+hops_on("fragmentation needed for an unknown flow", TOO_BIG4, THREE, 0)
+hops_on("packet too big for an unknown flow", TOO_BIG6, SIX, 0)
+hops_on("ourselves in the list are skipped", IN4, [BACKEND, "10.0.0.13"], 1)
+hops_on("ourselves thrice in the list are skipped", IN6, [BACKEND6] * 3 + ["fd00::13"], 3)
+hops_on("the largest ttl", IN4, THREE, 0, ttl=255)
+hops_on("ttl 2 is enough", IN4, THREE, 0, ttl=2, checksum=True)
+hops_on("ttl 1 is not", IN4, THREE, 0, ttl=1, verdict="hop_ttl")
+hops_on("ttl 0 is not", IN6, SIX, 0, ttl=0, verdict="hop_ttl")
+hops_on("a hop that is a stranger", IN4, ["192.0.2.99"], 0, verdict="hop_stranger")
+hops_on("a hop that is a stranger, v6", IN6, ["2001:db8:dead::1"], 0, verdict="hop_stranger")
+hops_on("hops switched off", IN4, THREE, 0, verdict="hop_limited", mode="no-hops")
+hops_on("from ourselves, off the wire", IN4, THREE, 0, verdict="stranger", src=BACKEND)
+hops_on("from ourselves, off the wire, v6", IN6, SIX, 0, verdict="stranger", src=BACKEND6)
+
+
+def stays(name, inner, hops, verdict="decap_gue"):
+    wide = ":" in hops[0]
+    frame = hop_frame(inner, hops, 0, NODE6 if wide else NODE, BACKEND6 if wide else BACKEND, 64, False)
+    vector(name, "backend", frame, verdict, received(inner))
+
+
+SYN4 = IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / TCP(sport=51234, dport=80, flags="S")))
+SYN6 = IPv6(bytes(IPv6(src=CLIENT6, dst="2001:db8:0:1::1") / TCP(sport=51234, dport=80, flags="S")))
+stays("a syn stays", SYN4, THREE)
+stays("a syn stays, v6", SYN6, SIX)
+stays("a syn with data stays", IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / TCP(sport=51234, dport=80, flags="S") / DATA)), THREE)
+stays("a fragment stays", IP(bytes(tcp4("203.0.113.1", 80, flags="MF"))), THREE)
+stays("a later fragment stays", IP(bytes(tcp4("203.0.113.1", 80, frag=33))), THREE)
+stays("echo stays", IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / ICMP(type=8))), THREE)
+stays("gre stays", IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / GRE())), THREE)
+stays("only ourselves in the list", IN4, [BACKEND] * 7, "decap_last")
+stays("only ourselves in the list, v6", IN6, [BACKEND6] * 7, "decap_last")
 
 # --- backend: what is not -----------------------------------------------------------------------
 
@@ -451,7 +571,9 @@ assert len(names) == len(set(names)), [n for n in names if names.count(n) > 1]
 json.dump({
     "seed": SEED.hex(), "node": [NODE, NODE6], "macs": {"source": OUT_MAC, "destination": NEXT_MAC},
     "pools": POOLS,
-    "vips": [{"address": a, "port": p, "protocol": r, "pool": q} for a, p, r, q in VIPS],
+    "previous_seed": PREVIOUS_SEED.hex(),
+    "vips": [{"address": a, "port": p, "protocol": r, "pool": q} for a, p, r, q in VIPS]
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "second_chance": True} for a, p, r, q in SECOND_CHANCE],
     "prefixes": PREFIXES, "senders": SENDERS, "locals": LOCALS, "vectors": vectors,
 }, sys.stdout, indent=1)
 print()

@@ -32,18 +32,55 @@ pub struct FlowKeys {
     pub finish: [u64; 2],
 }
 
+/// Limits on packets that a backend sends on to another; times in ns, an interval of 0 = no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct HopLimits {
+    /// Time between packets of one client prefix at its limit.
+    pub prefix_interval: u64,
+    /// How far the packets of one client prefix may run ahead of it.
+    pub prefix_burst: u64,
+    /// Time between packets of all clients at their limit.
+    pub total_interval: u64,
+    /// How far the packets of all clients may run ahead of it.
+    pub total_burst: u64,
+}
+
+impl HopLimits {
+    /// As [`Self::total_interval`]: nothing is ever sent on.
+    pub const NEVER: u64 = u64::MAX;
+}
+
+/// Words of the map that keeps the limits' state: one for the total, one for each class of client
+/// prefixes. Prefixes of one class share a limit; memory is fixed whatever an attacker sends.
+pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << 13);
+
+/// The word of a client prefix. Keyed by `salt`, so that nobody can aim at another's class.
+#[inline(always)]
+pub fn hop_limit_word(prefix: u64, salt: u64) -> u32 {
+    1 + (mix(mix(prefix ^ salt)) >> 51) as u32
+}
+
 /// What is common to one half of the double-buffered tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Buffer {
     /// Flow hash keys.
     pub keys: FlowKeys,
+    /// Flow hash keys of the previous seed, while the seed is being changed.
+    pub previous_keys: FlowKeys,
+    /// Limits on hops; on backends.
+    pub hop_limits: HopLimits,
     /// Salt of the cuckoo hashes.
     pub salt: u64,
     /// How many entries of the prefix table are valid.
     pub prefixes: u32,
     /// 1: a packet inside our addresses that no service matches is passed instead of dropped.
     pub unmatched_pass: u32,
+    /// 1: the seed is being changed, [`Self::previous_keys`] counts.
+    pub seed_change: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// The one word that says which half is in force, and both halves' headers.
@@ -192,6 +229,6 @@ const _: () = {
     assert!(size_of::<ServiceEntry>() == 16);
     assert!(size_of::<VipEntry>() == 8);
     assert!(size_of::<PrefixEntry>() == 32);
-    assert!(size_of::<Buffer>() == 13 * 8 + 16);
-    assert!(size_of::<Control>() == 8 + 2 * (13 * 8 + 16));
+    assert!(size_of::<Buffer>() == 2 * 13 * 8 + 32 + 24);
+    assert!(size_of::<Control>() == 8 + 2 * (2 * 13 * 8 + 32 + 24));
 };

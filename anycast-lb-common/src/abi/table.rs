@@ -34,7 +34,6 @@ impl Slot {
     }
 
     /// The `i`th member, 0 being the owner.
-    #[inline(always)]
     pub fn member(self, i: u32) -> MemberNumber {
         (self.0 >> (16 * (i & 3))) as u16
     }
@@ -48,8 +47,11 @@ pub struct TableRef {
     pub base: u32,
     /// The table has 2^bits slots, 1 to 24; 0 = no table.
     pub bits: u8,
+    /// Words a slot has: 1 (four members), or 2 (eight members) where flows are rescued from other
+    /// PoPs.
+    pub words: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 impl TableRef {
@@ -78,6 +80,9 @@ impl TableRef {
 pub struct PoolEntry {
     /// The table in force, as [`TableRef::to_word`] gives it.
     pub table: u64,
+    /// While the hash seed is being changed, the table under the previous seed, in the same form;
+    /// 0 = none.
+    pub previous: u64,
     /// Hash of the pool's name, by which a restarted daemon finds its pools again; 0 = unused.
     pub identity: u64,
 }
@@ -85,5 +90,5 @@ pub struct PoolEntry {
 const _: () = {
     assert!(size_of::<Slot>() == 8);
     assert!(size_of::<TableRef>() == 8);
-    assert!(size_of::<PoolEntry>() == 16);
+    assert!(size_of::<PoolEntry>() == 24);
 };

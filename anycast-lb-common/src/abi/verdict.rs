@@ -87,6 +87,7 @@ verdicts! {
     NoHeadroom, "no_headroom", Ingress, Drop, "The driver left no room for the outer header, or refused to resize the frame.";
 
     DecapGue, "decap_gue", Backend, Pass, "GUE taken off, inner packet given to the kernel.";
+    DecapLast, "decap_last", Backend, Pass, "No socket here and no backend left to ask: the kernel answers as it would have.";
     DecapIpip, "decap_ipip", Backend, Pass, "Outer IP header taken off, inner packet given to the kernel.";
     BackendNotIp, "backend_not_ip", Backend, Pass, "Neither IPv4 nor IPv6: ARP, LLDP and the like.";
     NotTunnel, "not_tunnel", Backend, Pass, "Not one of our tunnel protocols, or too damaged to tell: the kernel's business.";
@@ -99,6 +100,10 @@ verdicts! {
     GueLength, "gue_length", Backend, Drop, "The GUE header length does not fit the packet, its private word or its hops.";
     GueType, "gue_type", Backend, Drop, "The private data is of a type that the outer family does not use.";
     GueHops, "gue_hops", Backend, Drop, "The next hop's index is beyond the hop count.";
+    Hop, "hop", Backend, Transmit, "No socket here: sent on to the next backend of the list.";
+    HopStranger, "hop_stranger", Backend, Drop, "No socket here, and the next backend of the list is not an allowed sender.";
+    HopLimited, "hop_limited", Backend, Drop, "No socket here, and the limit on packets sent on is reached.";
+    HopTtl, "hop_ttl", Backend, Drop, "No socket here, and the outer TTL does not allow another hop.";
     InnerMalformed, "inner_malformed", Backend, Drop, "The inner IP header is damaged.";
     InnerLength, "inner_length", Backend, Drop, "The inner IP length does not fit the outer packet, or the frame could not be shortened to it.";
     InnerNotVip, "inner_not_vip", Backend, Drop, "The inner destination is no VIP of this backend.";

@@ -16,7 +16,8 @@ pub const ECHO_REQUEST_V6: u8 = 128;
 /// Echo reply, ICMPv6.
 pub const ECHO_REPLY_V6: u8 = 129;
 
-/// The header of an echo message.
+/// The header of an echo message; that of an error has the same length, and the quoted packet
+/// behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct IcmpEcho {
@@ -30,6 +31,19 @@ pub struct IcmpEcho {
     pub id: [u8; 2],
     /// Sequence number.
     pub sequence: [u8; 2],
+}
+
+/// Whether the message reports an error about a packet it quotes: unreachable, source quench,
+/// time exceeded, parameter problem.
+#[inline(always)]
+pub fn is_error(message: &IcmpEcho) -> bool {
+    matches!(message.kind, 3 | 4 | 11 | 12)
+}
+
+/// The same for ICMPv6: all types below 128 (RFC 4443 §2.1).
+#[inline(always)]
+pub fn is_error_v6(message: &IcmpEcho) -> bool {
+    message.kind < 128
 }
 
 impl IcmpEcho {

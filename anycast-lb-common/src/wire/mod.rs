@@ -15,4 +15,4 @@ pub use gue::{Gue, Private};
 pub use icmp::IcmpEcho;
 pub use ipv4::Ipv4;
 pub use ipv6::Ipv6;
-pub use transport::{Ports, Udp};
+pub use transport::{Ports, Tcp, Udp};

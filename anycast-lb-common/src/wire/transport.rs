@@ -8,8 +8,42 @@ pub const TCP: u8 = IpProto::Tcp as u8;
 /// IP protocol number of UDP.
 pub const UDP: u8 = IpProto::Udp as u8;
 
-/// Bytes of a TCP header without options.
-pub const TCP_MIN_LEN: usize = 20;
+/// The TCP header without options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Tcp {
+    /// Ports.
+    pub ports: Ports,
+    /// Sequence number, network order.
+    pub sequence: [u8; 4],
+    /// Acknowledgement number, network order.
+    pub acknowledgement: [u8; 4],
+    /// Header length in 4-byte words (4 bits), reserved.
+    pub data_offset: u8,
+    /// Flags.
+    pub flags: u8,
+    /// Window, network order.
+    pub window: [u8; 2],
+    /// Checksum, network order.
+    pub checksum: [u8; 2],
+    /// Urgent pointer, network order.
+    pub urgent: [u8; 2],
+}
+
+impl Tcp {
+    /// Bytes of a header without options.
+    pub const LEN: usize = size_of::<Self>();
+    /// Synchronise.
+    pub const SYN: u8 = 0x02;
+    /// Acknowledge.
+    pub const ACK: u8 = 0x10;
+
+    /// SYN without ACK: the first packet of a connection.
+    #[inline(always)]
+    pub fn is_opening(&self) -> bool {
+        self.flags & (Self::SYN | Self::ACK) == Self::SYN
+    }
+}
 
 /// The ports, which lie at the same place in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

@@ -1,0 +1,172 @@
+//! The sockets of this host, as the kernel tells.
+
+use anycast_lb_common::abi::{HopLimits, hop_limit_word};
+use anycast_lb_common::rate::admit;
+use anycast_lb_common::sockets::{Sockets, TcpSocket, Tuple, state};
+use anycast_lb_common::wire::Tcp;
+use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, bpf_sock, bpf_sock_tuple};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{
+    bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock,
+    bpf_tcp_check_syncookie,
+};
+use aya_ebpf::{EbpfContext as _, Global};
+use bytemuck::Pod;
+
+use crate::maps::HOP_LIMITS;
+use crate::packet::Frame;
+
+/// Where `struct tcp_request_sock` has `snt_isn`, read from the kernel's type information when the
+/// program is loaded; 0 = not known.
+#[unsafe(no_mangle)]
+static SNT_ISN_OFFSET: Global<u32> = Global::new(0);
+
+/// A socket that is released when it is dropped, which the verifier demands.
+pub(crate) struct Held(*mut bpf_sock);
+
+impl Drop for Held {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the look-up that made this gave us a reference.
+        unsafe { bpf_sk_release(self.0.cast()) };
+    }
+}
+
+impl TcpSocket<Frame<'_>> for Held {
+    #[inline(always)]
+    fn state(&self) -> u32 {
+        // SAFETY: not null, and the reference is held.
+        unsafe { (*self.0).state }
+    }
+
+    #[inline(always)]
+    fn request_isn(&self) -> Option<u32> {
+        let offset = SNT_ISN_OFFSET.load();
+        if offset == 0 {
+            return None;
+        }
+        // SAFETY: the helper checks what kind of socket it is.
+        let request = unsafe { bpf_skc_to_tcp_request_sock(self.0.cast()) };
+        if request.is_null() {
+            return None;
+        }
+        // SAFETY: the offset is that of a 32-bit field of this very type in the running kernel.
+        Some(unsafe { request.cast::<u8>().add(offset as usize).cast::<u32>().read() })
+    }
+
+    #[inline(always)]
+    fn gave_cookie<H: Pod>(&self, packet: &Frame<'_>, ip: usize, tcp: usize) -> bool {
+        use anycast_lb_common::packet::Packet as _;
+        let (Some(ip), Some(tcp)) = (packet.view::<H>(opaque(ip)), packet.view::<Tcp>(tcp)) else {
+            return false;
+        };
+        // SAFETY: both headers lie inside the frame with the lengths given; the helper only reads.
+        let result = unsafe {
+            bpf_tcp_check_syncookie(
+                self.0.cast(),
+                core::ptr::from_ref(ip).cast_mut().cast(),
+                size_of::<H>() as u32,
+                core::ptr::from_ref(tcp).cast_mut().cast(),
+                Tcp::LEN as u32,
+            )
+        };
+        result == 0
+    }
+}
+
+impl Sockets for Frame<'_> {
+    type Tcp = Held;
+
+    #[inline(always)]
+    fn with_tcp<const N: usize>(&self, flow: &Tuple<N>, ask: impl FnOnce(&Held) -> bool) -> Option<bool> {
+        // Not `bpf_sk_lookup_tcp`: it does not see TIME_WAIT.
+        // SAFETY: the tuple has the bytes that its length says, and the helper only reads.
+        let socket = unsafe {
+            bpf_skc_lookup_tcp(self.0.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
+        };
+        if socket.is_null() {
+            return None;
+        }
+        Some(ask(&Held(socket)))
+    }
+
+    #[inline(always)]
+    fn has_connected_udp<const N: usize>(&self, flow: &Tuple<N>) -> bool {
+        // SAFETY: as above.
+        let socket = unsafe {
+            bpf_sk_lookup_udp(self.0.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
+        };
+        if socket.is_null() {
+            return false;
+        }
+        let held = Held(socket);
+        held.state() == state::ESTABLISHED
+    }
+
+    #[inline(always)]
+    fn admit_hop(&self, prefix: u64, salt: u64, limits: &HopLimits) -> bool {
+        // SAFETY: a helper without preconditions.
+        let now = unsafe { bpf_ktime_get_ns() };
+        take(hop_limit_word(prefix, salt), now, limits.prefix_interval, limits.prefix_burst)
+            && take(0, now, limits.total_interval, limits.total_burst)
+    }
+}
+
+/// `x`, of which the compiler no longer knows how it relates to other values: it would drop a
+/// bounds check that another one implies, and the verifier does not follow such reasoning.
+#[inline(always)]
+fn opaque(mut x: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) x, options(nomem, nostack, preserves_flags)) };
+    x
+}
+
+#[inline(always)]
+fn tuple<const N: usize>(flow: &Tuple<N>) -> *mut bpf_sock_tuple {
+    flow.words().as_ptr().cast_mut().cast()
+}
+
+/// `BPF_F_CURRENT_NETNS` as the helpers take it.
+const CURRENT_NETNS: u64 = BPF_F_CURRENT_NETNS as i64 as u64;
+
+/// Two CPUs may admit a packet each at the same moment: they then exchange the word again.
+const ATTEMPTS: u32 = 4;
+
+#[inline(always)]
+fn take(index: u32, now: u64, interval: u64, burst: u64) -> bool {
+    if interval == 0 {
+        return true;
+    }
+    let Some(word) = HOP_LIMITS.get_ptr_mut(index) else { return false };
+    // SAFETY: a valid element of the map.
+    let mut arrival = unsafe { word.read_volatile() };
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        let Some(next) = admit(arrival, now, interval, burst) else { return false };
+        let found = compare_exchange(word, arrival, next);
+        if found == arrival {
+            return true;
+        }
+        arrival = found;
+        attempt += 1;
+    }
+    false
+}
+
+/// Atomically puts `new` where `old` is; returns what was there.
+#[inline(always)]
+fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
+    let found: u64;
+    // SAFETY: `word` is a valid element of a map. The instruction (BPF ISA v3) takes the expected
+    // value in r0 and leaves what it found there.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64(r1 + 0, r0, r2)",
+            inlateout("r0") old => found,
+            in("r1") word,
+            in("r2") new,
+            options(nostack),
+        );
+    }
+    found
+}
