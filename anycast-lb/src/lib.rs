@@ -5,3 +5,6 @@
 //! `model` ← `config`.
 
 pub mod model;
+pub mod neighbour;
+pub mod plan;
+pub mod table;
