@@ -4,6 +4,7 @@
 //! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `neighbour`, `table` →
 //! `model` ← `config`.
 
+pub mod dataplane;
 pub mod model;
 pub mod neighbour;
 pub mod plan;
