@@ -21,7 +21,7 @@ use aya::maps::{Array, MapData};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// A place of its own: a veth pair `up`/`peer`, and directories for pins and state.
+/// A place of its own: a veth pair `nic`/`peer`, and directories for pins and state.
 struct Place {
     directory: tempfile::TempDir,
 }
@@ -38,7 +38,7 @@ impl Place {
             seed: Some(Seed([7; 16])),
             unmatched_pass: false,
             sources: Vec::new(),
-            interfaces: vec![interface("up", XdpMode::Auto)],
+            interfaces: vec![interface("nic", XdpMode::Auto)],
             control: Control { socket: "/unused".into(), group: None, write_back: true },
             pools: vec![pool("web", [11, 12, 13])],
             vips: vec![vip(1, "web")],
@@ -63,8 +63,8 @@ fn isolated(test: impl FnOnce(&Place) -> Result<()> + Send + 'static) -> Result<
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("unshare (needs root)")?;
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private mounts")?;
-        ip("link add up type veth peer name peer")?;
-        ip("link set up up")?;
+        ip("link add nic type veth peer name peer")?;
+        ip("link set nic up")?;
         ip("link set peer up")?;
         let place = Place { directory: tempfile::tempdir()? };
         let result = test(&place);
@@ -115,10 +115,10 @@ fn vip(n: u8, pool: &str) -> Vip {
     Vip { key, pool: pool.into(), second_chance: true }
 }
 
-/// A way out of `up`.
+/// A way out of `nic`.
 fn way() -> Resolution {
     Resolution::Resolved(NextHop {
-        interface: "up".into(),
+        interface: "nic".into(),
         ifindex: 2,
         source: "10.0.0.2".parse().expect("address"),
         source_mac: [2, 0, 0, 0, 0, 1],
@@ -161,12 +161,12 @@ fn a_fresh_start_pins_everything_and_serves() -> Result<()> {
         let config = place.config();
         let (mut dataplane, start) = attached(&config)?;
         assert_eq!(start, Start::Fresh);
-        for name in ["maps/CONTROL", "maps/MEMBER_COUNTERS", "prog", "link-up"] {
+        for name in ["maps/CONTROL", "maps/MEMBER_COUNTERS", "prog", "link-nic"] {
             ensure!(place.pins().join(name).exists(), "{name} is not pinned");
         }
         let on = &dataplane.attachments()[0];
-        assert_eq!((on.interface.as_str(), on.mode, &on.reason), ("up", Some(Mode::Native), &None));
-        ensure!(link("up")?.contains("prog/xdp"), "{}", link("up")?);
+        assert_eq!((on.interface.as_str(), on.mode, &on.reason), ("nic", Some(Mode::Native), &None));
+        ensure!(link("nic")?.contains("prog/xdp"), "{}", link("nic")?);
 
         assert_eq!(dataplane.trace(&flow(1, 1))?.verdict, Verdict::NoNeighbour);
         resolve_all(&mut dataplane, &config)?;
@@ -200,7 +200,7 @@ fn a_restart_goes_on_where_the_last_one_ended() -> Result<()> {
         let before = answers(&mut dataplane, 1)?;
         let first_program = dataplane.attachments()[0].program_id;
         drop(dataplane);
-        ensure!(link("up")?.contains("prog/xdp"), "the link went with the daemon");
+        ensure!(link("nic")?.contains("prog/xdp"), "the link went with the daemon");
 
         let (mut dataplane, start) = attached(&config)?;
         assert_eq!(start, Start::Adopted);
@@ -258,14 +258,14 @@ fn a_foreign_program_is_left_alone() -> Result<()> {
         let (foreign, _) = attached(&Config { instance: "foreign".into(), ..place.config() })?;
         let theirs = foreign.attachments()[0].clone();
         let config = Config {
-            interfaces: vec![interface("peer", XdpMode::Auto), interface("up", XdpMode::Auto)],
+            interfaces: vec![interface("peer", XdpMode::Auto), interface("nic", XdpMode::Auto)],
             ..place.config()
         };
         let (mut dataplane, _) = Dataplane::open(&config)?;
         dataplane.apply(&config)?;
         match dataplane.attach(&config.interfaces) {
             Err(DataplaneError::ForeignProgram { interface, id, program }) => {
-                assert_eq!((interface.as_str(), id, program.as_str()), ("up", theirs.program_id, "ingress"));
+                assert_eq!((interface.as_str(), id, program.as_str()), ("nic", theirs.program_id, "ingress"));
             }
             other => bail!("not refused: {other:?}"),
         }
@@ -281,7 +281,7 @@ fn a_missing_interface_is_named_with_those_there_are() -> Result<()> {
         let config = place.config();
         let (mut dataplane, _) = attached(&config)?;
         let error = dataplane
-            .attach(&[interface("up", XdpMode::Auto), interface("eth9", XdpMode::Auto)])
+            .attach(&[interface("nic", XdpMode::Auto), interface("eth9", XdpMode::Auto)])
             .expect_err("there is no eth9")
             .to_string();
         ensure!(error.contains("\"eth9\"") && error.contains("peer") && error.contains("lo"), "{error}");
@@ -296,7 +296,7 @@ fn the_mode_falls_back_only_where_it_may() -> Result<()> {
         let config = place.config();
         let (mut dataplane, _) = Dataplane::open(&config)?;
         // The loopback interface has no native XDP.
-        dataplane.attach(&[interface("lo", XdpMode::Auto), interface("up", XdpMode::Generic)])?;
+        dataplane.attach(&[interface("lo", XdpMode::Auto), interface("nic", XdpMode::Generic)])?;
         let on = dataplane.attachments();
         assert_eq!((on[0].mode, on[1].mode), (Some(Mode::Generic), Some(Mode::Generic)));
         ensure!(on[0].reason.as_deref().is_some_and(|r| r.contains("driver")), "{on:?}");
@@ -305,7 +305,7 @@ fn the_mode_falls_back_only_where_it_may() -> Result<()> {
             dataplane.attach(&[interface("lo", XdpMode::Native)]).expect_err("not native").to_string();
         ensure!(error.contains("native") && error.contains("generic"), "{error}");
 
-        dataplane.attach(&[interface("up", XdpMode::Native)])?;
+        dataplane.attach(&[interface("nic", XdpMode::Native)])?;
         assert_eq!(dataplane.attachments()[0].mode, Some(Mode::Native));
         ensure!(!link("lo")?.contains("prog/xdp"), "lo is no longer configured");
         Ok(())
@@ -315,15 +315,15 @@ fn the_mode_falls_back_only_where_it_may() -> Result<()> {
 #[test]
 fn an_interface_that_was_made_anew_is_attached_anew() -> Result<()> {
     isolated(|place| {
-        let config = Config { interfaces: vec![interface("up.100", XdpMode::Auto)], ..place.config() };
-        ip("link set up down")?;
-        ip("link set up name up.100")?;
+        let config = Config { interfaces: vec![interface("nic.100", XdpMode::Auto)], ..place.config() };
+        ip("link set nic down")?;
+        ip("link set nic name nic.100")?;
         let (mut dataplane, _) = attached(&config)?;
         let before = dataplane.attachments()[0].clone();
-        ip("link del up.100")?;
+        ip("link del nic.100")?;
         let gone = &dataplane.attachments()[0];
         assert_eq!(gone.mode, None);
-        ip("link add up.100 type veth peer name peer")?;
+        ip("link add nic.100 type veth peer name peer")?;
         dataplane.attach(&config.interfaces)?;
         let after = &dataplane.attachments()[0];
         assert_eq!(after.mode, Some(Mode::Native));
@@ -337,9 +337,11 @@ fn another_namespace_is_not_taken_for_ours() -> Result<()> {
     isolated(|place| {
         let config = place.config();
         drop(attached(&config)?);
+        // Keeps the namespace, and so the interface, alive.
+        let _first = std::fs::File::open("/proc/thread-self/ns/net")?;
         unshare(CloneFlags::CLONE_NEWNET)?;
         // The same names and, in a new namespace, the same indices.
-        ip("link add up type veth peer name peer")?;
+        ip("link add nic type veth peer name peer")?;
         let (mut dataplane, start) = Dataplane::open(&config)?;
         assert_eq!(start, Start::Adopted);
         match dataplane.attach(&config.interfaces) {
@@ -364,7 +366,7 @@ fn another_abi_version_is_taken_over() -> Result<()> {
         ensure!(!older.exists(), "the older version is still pinned");
         let on = &dataplane.attachments()[0];
         assert_eq!((on.mode, on.reason.as_deref()), (Some(Mode::Native), None));
-        ensure!(place.pins().join("link-up").exists());
+        ensure!(place.pins().join("link-nic").exists());
         Ok(())
     })
 }
@@ -375,11 +377,11 @@ fn detach_removes_all_there_is() -> Result<()> {
         let config = place.config();
         let (dataplane, _) = attached(&config)?;
         let removed = Dataplane::detach(&config.bpffs, &config.instance)?;
-        ensure!(removed.iter().any(|line| line.contains("link on up")), "{removed:?}");
+        ensure!(removed.iter().any(|line| line.contains("link on nic")), "{removed:?}");
         assert_eq!(removed.iter().filter(|line| line.contains("/maps/")).count(), 11, "{removed:?}");
-        assert_eq!(std::fs::read_dir(place.bpffs())?.count(), 0, "something is left");
+        ensure!(!place.bpffs().join("anycast-lb").exists(), "something is left");
         // Even while a daemon holds the link.
-        ensure!(!link("up")?.contains("prog/xdp"), "{}", link("up")?);
+        ensure!(!link("nic")?.contains("prog/xdp"), "{}", link("nic")?);
         assert_eq!(dataplane.attachments()[0].mode, None);
         assert_eq!(Dataplane::detach(&config.bpffs, &config.instance)?, Vec::<String>::new());
         assert_eq!(Dataplane::detach(Path::new("/nonexistent"), "default")?, Vec::<String>::new());
