@@ -29,7 +29,7 @@ unsafe impl<T> Sync for MappedArray<T> {}
 
 impl<T: Pod> MappedArray<T> {
     const WORDS: usize = {
-        assert!(size_of::<T>() % WORD == 0 && size_of::<T>() != 0);
+        assert!(size_of::<T>().is_multiple_of(WORD) && size_of::<T>() != 0);
         size_of::<T>() / WORD
     };
 
@@ -75,7 +75,7 @@ impl<T: Pod> MappedArray<T> {
 
     /// Replaces a part of an element, `offset` bytes from its beginning; both are multiples of 8.
     pub fn store_part<P: Pod>(&self, index: u32, offset: usize, part: &P) {
-        const { assert!(size_of::<P>() % WORD == 0) };
+        const { assert!(size_of::<P>().is_multiple_of(WORD)) };
         assert!(offset.is_multiple_of(WORD));
         for (i, chunk) in bytemuck::bytes_of(part).chunks_exact(WORD).enumerate() {
             let mut word = [0; WORD];

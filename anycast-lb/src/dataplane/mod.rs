@@ -4,7 +4,7 @@
 //! Everything lives on in the kernel when the daemon ends, however it ends: maps, program and links
 //! are pinned for each instance, and the next daemon goes on from what it finds there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -201,6 +201,9 @@ impl Dataplane {
     }
 
     /// Follows the way to a backend, in all pools that have it.
+    ///
+    /// May be called ahead of the [`apply`](Self::apply) that brings the backend: then its first packet
+    /// finds the way, where it would else be dropped as `no_neighbour`.
     pub fn set_next_hop(&mut self, backend: IpAddr, resolution: &Resolution) -> Result<(), DataplaneError> {
         let way = match resolution {
             Resolution::Resolved(way) => {
@@ -288,14 +291,16 @@ impl Dataplane {
         let current = |at| self.tables.table(at);
         let plan = plan::plan(config, &self.locals, &previous, &current, &mut self.memo)?;
         let written = apply::write(&self.tables, &mut self.counters, &plan, &previous, &self.ways);
+        let stays: HashSet<IpAddr> = plan.members.iter().map(|m| m.address).collect();
+        // A way that was reported ahead of its backend is kept, one of a backend that goes is not.
+        for member in self.names.members.iter().filter(|m| !stays.contains(&m.address)) {
+            self.ways.remove(&member.address);
+        }
         self.names = Names {
             vips: plan.vips.iter().map(|v| (v.number, v.key, v.entry.pool)).collect(),
             pools: plan.pools.iter().map(|p| (p.number, p.name.clone())).collect(),
             members: plan.members,
         };
-        let members = &self.names.members;
-        let used: std::collections::HashSet<IpAddr> = members.iter().map(|m| m.address).collect();
-        self.ways.retain(|address, _| used.contains(address));
         written
     }
 }

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval_at};
 
 use super::fact::NeighbourKey;
 use super::netlink::{self, Kernel, RequestError};
@@ -25,8 +25,9 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 const REMIND: Duration = Duration::from_secs(5);
 /// How often all routes are looked up without a reason: learned path MTUs are not reported.
 const REVIEW: Duration = Duration::from_secs(60);
-/// First and longest wait before targets that cannot be reached are tried again.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// First and longest wait before targets that cannot be reached are tried again. The first is short:
+/// a neighbour with a new MAC address fails when it is probed at the old one, and answers when asked.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
 type Messages = Pin<Box<dyn Stream<Item = NetlinkPayload<RouteNetlinkMessage>> + Send>>;
 
@@ -77,8 +78,8 @@ impl Driver {
 
     /// Runs until the resolver or the receiver of the events is gone.
     pub(super) async fn run(mut self) {
-        let mut remind = tokio::time::interval(REMIND);
-        let mut review = tokio::time::interval(REVIEW);
+        let mut remind = interval_at(Instant::now() + REMIND, REMIND);
+        let mut review = interval_at(Instant::now() + REVIEW, REVIEW);
         // A permit borrows the channel while `self` changes.
         let events = self.events.clone();
         let done = loop {

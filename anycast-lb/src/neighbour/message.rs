@@ -226,3 +226,127 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 fn mac(bytes: &[u8]) -> Option<[u8; 6]> {
     <[u8; 6]>::try_from(bytes).ok().filter(|mac| *mac != [0; 6])
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::route::{RouteLwEnCapType, RouteNextHop};
+
+    use super::*;
+
+    fn link_message(layer: LinkLayerType, attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 5;
+        message.header.link_layer_type = layer;
+        message.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        message.attributes = attributes;
+        message
+    }
+
+    #[test]
+    fn a_vlan_interface_is_known_by_its_kind() {
+        let message = link_message(
+            LinkLayerType::Ether,
+            vec![
+                LinkAttribute::IfName("eth0.7".into()),
+                LinkAttribute::Link(2),
+                LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
+                LinkAttribute::LinkInfo(vec![
+                    LinkInfo::Kind(InfoKind::Vlan),
+                    LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(7)])),
+                ]),
+            ],
+        );
+        let (index, link) = link(&message).expect("a link");
+        assert_eq!((index, link.name.as_str(), link.mac), (5, "eth0.7", Some([2, 0, 0, 0, 0, 1])));
+        assert_eq!(link.vlan, Some(Vlan { parent: Some(2), id: Some(7) }));
+    }
+
+    #[test]
+    fn only_ethernet_devices_have_a_mac() {
+        // An IPv4 tunnel's "address" has four bytes, an Infiniband one twenty; loopback has six zeros.
+        for (layer, bytes) in [
+            (LinkLayerType::Tunnel, vec![10, 0, 0, 1]),
+            (LinkLayerType::Infiniband, vec![1; 20]),
+            (LinkLayerType::Void, vec![2, 0, 0, 0, 0, 1]),
+            (LinkLayerType::Ether, vec![0; 6]),
+        ] {
+            let message = link_message(layer, vec![LinkAttribute::Address(bytes)]);
+            assert_eq!(link(&message).expect("a link").1.mac, None, "{layer:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_bridge_says_of_its_ports_is_no_link() {
+        let mut message = link_message(LinkLayerType::Ether, vec![]);
+        message.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(link(&message), None);
+    }
+
+    #[test]
+    fn addresses_that_are_not_unique_yet_are_not_ours() {
+        let own: IpAddr = "2001:db8::5".parse().expect("an address");
+        for (flags, usable) in [
+            (AddressFlags::Permanent, true),
+            (AddressFlags::Tentative, false),
+            (AddressFlags::Tentative | AddressFlags::Optimistic, true),
+            (AddressFlags::Tentative | AddressFlags::Dadfailed, false),
+        ] {
+            let mut message = AddressMessage::default();
+            message.header.index = 5;
+            message.attributes = vec![AddressAttribute::Address(own), AddressAttribute::Flags(flags)];
+            assert_eq!(address(&message), Some((5, own, usable)), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn on_a_point_to_point_link_the_local_end_is_ours() {
+        let [own, peer] = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        let mut message = AddressMessage::default();
+        message.attributes = vec![AddressAttribute::Address(peer), AddressAttribute::Local(own)];
+        assert_eq!(address(&message), Some((0, own, true)));
+    }
+
+    #[test]
+    fn a_neighbours_state_and_flags_are_read() {
+        let mac = [2, 0, 0, 0, 0, 9];
+        let key = NeighbourKey { ifindex: 5, address: IpAddr::from([10, 0, 0, 9]) };
+        for (state, reach) in [
+            (NeighbourState::Incomplete, Reach::Asking),
+            (NeighbourState::Reachable, Reach::Known(mac)),
+            (NeighbourState::Stale, Reach::Known(mac)),
+            (NeighbourState::Delay, Reach::Known(mac)),
+            (NeighbourState::Probe, Reach::Known(mac)),
+            (NeighbourState::Failed, Reach::Failed),
+            (NeighbourState::Permanent, Reach::Fixed(mac)),
+            (NeighbourState::Noarp, Reach::Fixed(mac)),
+        ] {
+            let mut message = neighbour_request(key, Request::Manage);
+            message.header.state = state;
+            message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+            assert_eq!(neighbour(&message), Some((key, Neighbour { reach, managed: true, marked: true })));
+        }
+        let mut message = neighbour_request(key, Request::Delete);
+        assert_eq!(neighbour(&message).map(|(_, n)| (n.managed, n.marked)), Some((false, false)));
+        message.header.flags = NeighbourFlags::Proxy;
+        assert_eq!(neighbour(&message), None);
+    }
+
+    #[test]
+    fn routes_that_lead_nowhere_are_refused() {
+        let mut message = route_request(IpAddr::from([10, 0, 0, 9]), None);
+        message.header.kind = RouteType::Local;
+        assert_eq!(answer(&message), Answer::Local);
+        for kind in [RouteType::BlackHole, RouteType::Unreachable, RouteType::Broadcast, RouteType::Multicast]
+        {
+            message.header.kind = kind;
+            message.attributes = vec![RouteAttribute::Oif(5)];
+            assert!(matches!(answer(&message), Answer::Refused(_)), "{kind:?}");
+        }
+        message.header.kind = RouteType::Unicast;
+        assert!(matches!(answer(&message), Answer::Via(Route { ifindex: 5, .. })));
+        message.attributes.push(RouteAttribute::EncapType(RouteLwEnCapType::Seg6));
+        assert!(matches!(answer(&message), Answer::Refused(_)));
+        message.attributes = vec![RouteAttribute::MultiPath(vec![RouteNextHop::default()])];
+        assert!(matches!(answer(&message), Answer::Refused(_)), "a lookup names one way");
+    }
+}

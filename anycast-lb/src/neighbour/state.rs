@@ -188,28 +188,23 @@ impl State {
     }
 
     /// The targets that cannot be reached want their neighbours asked again.
-    pub(super) fn kick_unresolved(&mut self) -> Vec<Action> {
+    pub(super) fn kick_unresolved(&self) -> Vec<Action> {
         let silent: BTreeSet<_> = self
             .unresolved()
             .into_iter()
             .filter_map(|address| self.neighbour_of(address, self.targets.get(&address)?))
             .filter(|key| self.owned.contains_key(key))
             .collect();
-        silent.into_iter().map(|key| self.manage(key)).collect()
+        silent.into_iter().map(kick).collect()
     }
 
     /// Entries that the kernel does not manage although it was asked to (it is too old, or somebody
     /// replaced them) have to be asked about again and again.
-    pub(super) fn kick_unmanaged(&mut self) -> Vec<Action> {
-        let unmanaged: Vec<_> = self
-            .owned
-            .keys()
-            .filter(|key| {
-                self.neighbours.get(key).is_none_or(|n| !n.managed && !matches!(n.reach, Reach::Fixed(_)))
-            })
-            .copied()
-            .collect();
-        unmanaged.into_iter().map(|key| self.manage(key)).collect()
+    pub(super) fn kick_unmanaged(&self) -> Vec<Action> {
+        let unmanaged = |key: &&NeighbourKey| {
+            self.neighbours.get(key).is_none_or(|n| !n.managed && !matches!(n.reach, Reach::Fixed(_)))
+        };
+        self.owned.keys().filter(unmanaged).map(|key| kick(*key)).collect()
     }
 
     /// Brings what was reported, and the set of managed entries, up to date with the facts.
@@ -337,4 +332,10 @@ impl State {
     fn configured_source(&self, target: IpAddr) -> Option<IpAddr> {
         self.sources.iter().copied().find(|s| s.is_ipv4() == target.is_ipv4())
     }
+}
+
+/// Asks again about an entry that was asked about before. It exists even if nothing was heard of it:
+/// the kernel does not report an entry before it has an answer or has given up.
+fn kick(key: NeighbourKey) -> Action {
+    Action::Manage { key, create: false }
 }

@@ -171,7 +171,7 @@ fn mixed(n: u32) -> Vec<Candidate> {
         .map(|i| {
             let mut backend = candidate(i, 1 + (i * i * 37) % 500, state(i));
             if i >= 50 {
-                backend.identity = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(i)).into();
+                backend.identity = Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(i)).into();
             }
             backend
         })

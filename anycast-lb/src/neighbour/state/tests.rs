@@ -330,14 +330,28 @@ fn what_was_there_before_is_left_unmanaged_and_what_others_manage_alone() {
 #[test]
 fn entries_the_kernel_does_not_manage_are_asked_about_again_and_again() {
     let mut state = waiting();
-    let manage = |create| vec![Action::Manage { key: key(ETH0, "10.0.0.9"), create }];
-    assert_eq!(state.kick_unmanaged(), manage(true), "not heard of yet");
+    let kick = [Action::Manage { key: key(ETH0, "10.0.0.9"), create: false }];
+    assert_eq!(state.kick_unmanaged(), kick, "not heard of yet, but it exists");
     let unmanaged = Neighbour { managed: false, ..entry(Reach::Known(MAC_A)) };
     state.neighbour(key(ETH0, "10.0.0.9"), unmanaged);
-    assert_eq!(state.kick_unmanaged(), manage(false));
-    assert_eq!(state.kick_unmanaged(), manage(false));
+    assert_eq!(state.kick_unmanaged(), kick);
+    assert_eq!(state.kick_unmanaged(), kick);
     state.neighbour(key(ETH0, "10.0.0.9"), entry(Reach::Known(MAC_A)));
     assert_eq!(state.kick_unmanaged(), []);
+}
+
+#[test]
+fn a_request_that_met_another_state_is_decided_anew() {
+    let mut state = waiting();
+    // The kick found no entry: it was deleted, and the report of that is lost or still to come.
+    state.disown(key(ETH0, "10.0.0.9"));
+    assert_eq!(state.settle(), [Action::Manage { key: key(ETH0, "10.0.0.9"), create: true }]);
+    // The creation found an entry.
+    state.disown(key(ETH0, "10.0.0.9"));
+    let theirs = Neighbour { reach: Reach::Asking, managed: false, marked: false };
+    state.neighbour(key(ETH0, "10.0.0.9"), theirs);
+    assert_eq!(state.settle(), [Action::Manage { key: key(ETH0, "10.0.0.9"), create: false }]);
+    assert_eq!(state.release_all(), [Action::Release { key: key(ETH0, "10.0.0.9"), delete: false }]);
 }
 
 #[test]
