@@ -2,3 +2,4 @@
 //! of namespaces. Both need root.
 
 mod kernel;
+mod lab;

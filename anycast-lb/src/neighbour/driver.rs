@@ -181,10 +181,11 @@ impl Driver {
                 }
                 None => return,
             },
-            RouteNetlinkMessage::NewRoute(_)
-            | RouteNetlinkMessage::DelRoute(_)
-            | RouteNetlinkMessage::NewRule(_)
-            | RouteNetlinkMessage::DelRule(_) => Work::LookUpAll,
+            RouteNetlinkMessage::NewRoute(m) | RouteNetlinkMessage::DelRoute(m) => match message::prefix(m) {
+                Some(prefix) if self.state.concerns(prefix) => Work::LookUpAll,
+                _ => return,
+            },
+            RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Work::LookUpAll,
             _ => return,
         };
         self.soon(work, DEBOUNCE);
@@ -258,8 +259,12 @@ impl Driver {
                 Action::Release { key, delete } => {
                     let result =
                         if delete { self.kernel.delete(key).await } else { self.kernel.unmanage(key).await };
+                    // Gone already, alone or with its interface.
+                    let gone = |error: &RequestError| {
+                        matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO))
+                    };
                     if let Err(error) = result
-                        && error.errno() != Some(libc::ENOENT)
+                        && !gone(&error)
                     {
                         tracing::warn!(address = %key.address, %error, "cannot release the neighbour entry");
                     }

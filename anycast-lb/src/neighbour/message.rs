@@ -1,7 +1,8 @@
 //! From netlink messages to facts, and the other way round.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
@@ -169,6 +170,21 @@ pub(super) fn route_request(target: IpAddr, source: Option<IpAddr>) -> RouteMess
     message
 }
 
+/// The prefix a route report is about; none if it is not an IP route.
+pub(super) fn prefix(message: &RouteMessage) -> Option<IpNet> {
+    let unspecified = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    // The default route has no destination.
+    let destination = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip(address),
+        _ => None,
+    });
+    IpNet::new(destination.unwrap_or(unspecified), message.header.destination_prefix_length).ok()
+}
+
 /// The kernel's answer to a route lookup.
 pub(super) fn answer(message: &RouteMessage) -> Answer {
     let refused = |why: &str| Answer::Refused(why.to_owned());
@@ -329,6 +345,20 @@ mod tests {
         assert_eq!(neighbour(&message).map(|(_, n)| (n.managed, n.marked)), Some((false, false)));
         message.header.flags = NeighbourFlags::Proxy;
         assert_eq!(neighbour(&message), None);
+    }
+
+    #[test]
+    fn a_route_report_names_its_prefix() {
+        let mut message = route_request(IpAddr::from([10, 9, 0, 0]), None);
+        message.header.destination_prefix_length = 16;
+        assert_eq!(prefix(&message), "10.9.0.0/16".parse().ok());
+        message.attributes.clear();
+        message.header.destination_prefix_length = 0;
+        assert_eq!(prefix(&message), "0.0.0.0/0".parse().ok());
+        message.header.address_family = AddressFamily::Inet6;
+        assert_eq!(prefix(&message), "::/0".parse().ok());
+        message.header.address_family = AddressFamily::Mpls;
+        assert_eq!(prefix(&message), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::fact::{Answer, Link, Neighbour, NeighbourKey, Reach};
 use super::{Event, Resolution};
 
@@ -153,8 +155,16 @@ impl State {
 
     /// Replaces the targets. The new ones have no answer yet; see [`State::unanswered`].
     pub(super) fn set_targets(&mut self, targets: impl IntoIterator<Item = IpAddr>) {
+        // A backend may be named more than once.
+        let targets: BTreeSet<_> = targets.into_iter().collect();
         let mut old = std::mem::take(&mut self.targets);
         self.targets = targets.into_iter().map(|t| (t, old.remove(&t).unwrap_or_default())).collect();
+    }
+
+    /// Whether a change of the route to `prefix` can concern a target. A host that carries the routes
+    /// of the Internet sees a great many that cannot.
+    pub(super) fn concerns(&self, prefix: IpNet) -> bool {
+        self.targets.range(prefix.network()..=prefix.broadcast()).next().is_some()
     }
 
     /// All targets.
@@ -317,6 +327,7 @@ impl State {
         let create = !self.neighbours.contains_key(&key);
         let owned = self.owned.entry(key).or_insert(Owned { created: create, asked: true });
         owned.asked = true;
+        owned.created |= create;
         Action::Manage { key, create }
     }
 

@@ -374,3 +374,20 @@ fn a_snapshot_after_lost_events_reports_only_the_difference() {
     state.replace(links, addresses, [(key(ETH0, "10.0.0.9"), entry(Reach::Known(MAC_B)))]);
     assert_eq!(hop(&state.settle()).destination_mac, MAC_B);
 }
+
+#[test]
+fn only_routes_that_cover_a_target_concern_us() {
+    let mut state = ready(&[]);
+    state.set_targets([ip("10.0.0.9"), ip("fd00::9")]);
+    let concerns = |prefix: &str| state.concerns(prefix.parse().expect("a prefix"));
+    assert!(["10.0.0.9/32", "10.0.0.0/24", "0.0.0.0/0", "fd00::/16", "::/0"].iter().all(|p| concerns(p)));
+    assert!(!["10.0.0.8/32", "10.0.1.0/24", "fd01::/16"].iter().any(|p| concerns(p)));
+}
+
+#[test]
+fn a_target_named_twice_is_one_target() {
+    let mut state = resolved();
+    state.set_targets([ip("10.0.0.9"), ip("10.0.0.9")]);
+    assert_eq!(state.unanswered(), Vec::<IpAddr>::new());
+    assert_eq!(state.settle(), []);
+}
