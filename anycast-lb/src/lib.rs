@@ -4,9 +4,14 @@
 //! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `neighbour`, `table` →
 //! `model` ← `config`.
 
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod dataplane;
 pub mod host;
 pub mod model;
 pub mod neighbour;
+pub mod plan;
 pub mod simulate;
 pub mod table;

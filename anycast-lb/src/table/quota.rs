@@ -78,7 +78,7 @@ mod tests {
         // More backends than slots: somebody has to go without.
         assert_eq!(apportion(2, &[1, 1, 1]), [1, 1, 0]);
         assert_eq!(apportion(2, &[1, 1, 65535]), [0, 0, 2]);
-        assert_eq!(apportion(16, &[]), []);
+        assert!(apportion(16, &[]).is_empty());
     }
 
     #[test]

@@ -1,1 +1,2 @@
+mod dataplane;
 mod packets;

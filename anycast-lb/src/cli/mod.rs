@@ -1,0 +1,272 @@
+//! The command line: one file a noun. Tables for people, `--json` for programs.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+mod backend;
+mod check;
+mod completions;
+mod context;
+mod detach;
+mod error;
+mod logging;
+mod pool;
+mod reload;
+mod run;
+mod stats;
+mod status;
+mod table;
+mod trace;
+mod vip;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use context::Context;
+use error::CliError;
+
+use crate::config::Overrides;
+
+/// Where the configuration lies unless told otherwise.
+const DEFAULT_CONFIG: &str = "/etc/anycast-lb/config.toml";
+/// Where the daemon listens unless told otherwise.
+const DEFAULT_SOCKET: &str = "/run/anycast-lb/control.sock";
+
+/// Anycast ingress load balancer: XDP data plane, controller and command line in one binary.
+#[derive(Debug, Parser)]
+#[command(
+    name = "anycast-lb",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Examples:\n  \
+        anycast-lb check --config /etc/anycast-lb/config.toml\n  \
+        anycast-lb run\n  \
+        anycast-lb status\n  \
+        anycast-lb backend drain 10.0.0.11\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub struct Cli {
+    /// Socket of the daemon
+    #[arg(long, global = true, env = "ANYCAST_LB_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Print one JSON object, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run(run::Run),
+    /// Find every mistake in the configuration
+    Check(check::Check),
+    /// Show how the daemon is
+    Status(status::Status),
+    /// Show the counters
+    Stats(stats::Stats),
+    /// Service addresses
+    #[command(subcommand)]
+    Vip(vip::Vip),
+    /// Sets of backends
+    #[command(subcommand)]
+    Pool(pool::Pool),
+    /// Servers
+    #[command(subcommand)]
+    Backend(backend::Backend),
+    /// Put the edited configuration in force, all or nothing
+    Reload(reload::Reload),
+    /// Tell where a flow goes
+    Trace(trace::Trace),
+    /// Take the data plane off the NICs
+    Detach(detach::Detach),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+struct ConfigArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// Name of this node, in place of the one in the file
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Site of this node, in place of the one in the file
+    #[arg(long, value_name = "NAME")]
+    pop: Option<String>,
+}
+
+/// Conditions of a change.
+#[derive(Clone, Debug, Default, Args)]
+struct ChangeArgs {
+    /// Refuse unless this generation (see `status`) is in force
+    #[arg(long, value_name = "N")]
+    expect_generation: Option<u64>,
+}
+
+impl ConfigArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides { node: self.node.clone(), pop: self.pop.clone() }
+    }
+}
+
+impl ChangeArgs {
+    /// As the query of a removal: empty, or `?expect_generation=N`.
+    fn query(&self) -> String {
+        self.expect_generation.map(|n| format!("?expect_generation={n}")).unwrap_or_default()
+    }
+}
+
+/// Parses the command line, does what it says and returns the exit code.
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os()))
+}
+
+/// All went well.
+const DONE: u8 = 0;
+/// It was understood but could not be done.
+const FAILED: u8 = 1;
+/// It was not understood.
+const USAGE: u8 = 2;
+
+fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return print_usage(&error),
+    };
+    let json = cli.json;
+    match dispatch(cli) {
+        Ok(()) => DONE,
+        Err(CliError::Usage(message)) => {
+            print_usage(&Cli::command().error(clap::error::ErrorKind::ValueValidation, message))
+        }
+        Err(error) => {
+            error.print(json);
+            FAILED
+        }
+    }
+}
+
+/// Prints what clap has to say: help, the version, or what it did not understand.
+fn print_usage(error: &clap::Error) -> u8 {
+    // Nothing is left to be said when this fails too.
+    let _ = error.print();
+    if error.use_stderr() { USAGE } else { DONE }
+}
+
+fn dispatch(cli: Cli) -> Result<(), CliError> {
+    let context = Context::new(&cli.socket, cli.json);
+    match cli.command {
+        Command::Run(run) => run.execute(&context),
+        Command::Check(check) => check.execute(&context),
+        Command::Detach(detach) => detach.execute(&context),
+        Command::Completions(completions) => completions.execute(&context),
+        Command::Status(status) => context.block_on(status.execute(&context)),
+        Command::Stats(stats) => context.block_on(stats.execute(&context)),
+        Command::Vip(vip) => context.block_on(vip.execute(&context)),
+        Command::Pool(pool) => context.block_on(pool.execute(&context)),
+        Command::Backend(backend) => context.block_on(backend.execute(&context)),
+        Command::Reload(reload) => context.block_on(reload.execute(&context)),
+        Command::Trace(trace) => context.block_on(trace.execute(&context)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|c| visit(c, &path));
+            } else {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{path} has no example");
+            }
+        }
+        Cli::command().get_subcommands().for_each(|c| visit(c, ""));
+    }
+
+    #[test]
+    fn the_documented_forms_parse() {
+        for line in [
+            "run --config /etc/x.toml --node a --pop b",
+            "check",
+            "status --json",
+            "stats --all",
+            "vip list",
+            "vip add 203.0.113.1:443/tcp --pool web",
+            "vip add [2001:db8::1]:443/tcp --pool web --expect-generation 3",
+            "vip remove 203.0.113.1:443/tcp",
+            "pool list",
+            "pool show web",
+            "pool add web --encapsulation ipip",
+            "pool remove web",
+            "backend list",
+            "backend add 10.0.0.13 --pool web --weight 50",
+            "backend remove 10.0.0.13",
+            "backend drain 10.0.0.13 --pool web",
+            "backend undrain fd00::13",
+            "backend weight 10.0.0.13 50",
+            "reload --dry-run --socket /tmp/s",
+            "trace tcp 192.0.2.7:51234 203.0.113.1:443",
+            "trace -",
+            "detach --config x.toml",
+            "completions bash",
+        ] {
+            let words = std::iter::once("anycast-lb").chain(line.split(' '));
+            Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+
+    fn exit_code(line: &str) -> u8 {
+        run(std::iter::once("anycast-lb").chain(line.split(' ')).map(OsString::from))
+    }
+
+    #[test]
+    fn wrong_usage_leaves_with_2() {
+        for line in [
+            "frobnicate",
+            "vip add nonsense --pool web",
+            "vip add 203.0.113.1:443/tcp",
+            "backend add 10.0.0.300 --pool web",
+            "backend add 10.0.0.13",
+            "backend weight 10.0.0.13 0",
+            "backend weight 10.0.0.13 65536",
+            "pool add web --encapsulation carrier-pigeon",
+            "trace tcp 192.0.2.7:1",
+            "trace icmp 192.0.2.7:1 203.0.113.1:443",
+        ] {
+            assert_eq!(exit_code(line), USAGE, "{line}");
+        }
+    }
+
+    #[test]
+    fn failure_leaves_with_1_and_help_with_0() {
+        let nowhere = "/nonexistent/anycast-lb";
+        for command in
+            ["status", "stats --json", "vip list", "reload", "trace tcp 192.0.2.7:1 203.0.113.1:443"]
+        {
+            assert_eq!(exit_code(&format!("{command} --socket {nowhere}.sock")), FAILED, "{command}");
+        }
+        for command in ["run", "check", "check --json", "detach"] {
+            assert_eq!(exit_code(&format!("{command} --config {nowhere}.toml")), FAILED, "{command}");
+        }
+        assert_eq!(exit_code("vip add --help"), DONE);
+        assert_eq!(exit_code("--version"), DONE);
+    }
+}

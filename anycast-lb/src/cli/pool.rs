@@ -1,0 +1,205 @@
+//! `pool`
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::ChangeArgs;
+use super::context::Context;
+use super::error::CliError;
+use super::table::{Cell, Table, percent};
+use crate::control::api::{AddPool, BackendRow, NextHopStatus, PoolDetail, Pools};
+use crate::control::client::quote;
+
+/// Sets of backends that share one table.
+#[derive(Debug, Subcommand)]
+pub enum Pool {
+    /// Show all pools
+    #[command(after_help = "Example:\n  anycast-lb pool list")]
+    List,
+    /// Show a pool and its members
+    #[command(after_help = "Example:\n  anycast-lb pool show web")]
+    Show {
+        /// Its name
+        pool: String,
+    },
+    /// Add an empty pool
+    #[command(after_help = "Example:\n  anycast-lb pool add web --encapsulation gue")]
+    Add(Add),
+    /// Remove a pool that no VIP uses
+    #[command(after_help = "Example:\n  anycast-lb pool remove web")]
+    Remove(Remove),
+}
+
+/// Adds a pool.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Its name
+    pool: String,
+    /// How packets reach its backends
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(["gue", "ipip", "l2"]))]
+    encapsulation: Option<String>,
+    /// How its table is filled
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(["rendezvous", "maglev"]))]
+    table: Option<String>,
+    /// Slots of its table, a power of two: a hundred for each backend it will ever have, or more
+    #[arg(long, value_name = "N")]
+    slots: Option<u32>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Removes a pool.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Its name
+    pool: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+impl Pool {
+    pub(super) async fn execute(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Pool::List => context.show("/v1/pools", render_list).await,
+            Pool::Show { pool } => context.show(&format!("/v1/pools/{}", quote(&pool)), render_detail).await,
+            Pool::Add(add) => {
+                let body = AddPool {
+                    pool: add.pool,
+                    encapsulation: add.encapsulation,
+                    table: add.table,
+                    slots: add.slots,
+                    expect_generation: add.change.expect_generation,
+                };
+                context.change(Method::POST, "/v1/pools", Some(&body)).await
+            }
+            Pool::Remove(remove) => {
+                let path = format!("/v1/pools/{}{}", quote(&remove.pool), remove.change.query());
+                context.change::<()>(Method::DELETE, &path, None).await
+            }
+        }
+    }
+}
+
+fn render_list(answer: &Pools) -> String {
+    let mut table =
+        Table::new(&["POOL", "ENCAPSULATION", "TABLE", ">SLOTS", ">VIPS", ">BACKENDS", ">ACTIVE", "OWNERS"]);
+    for pool in &answer.pools {
+        table.row([
+            Cell::from(&pool.pool),
+            Cell::from(&pool.encapsulation),
+            Cell::from(&pool.table),
+            pool.slots.into(),
+            pool.vips.into(),
+            pool.backends.into(),
+            if pool.active == 0 { Cell::judged("0", false) } else { pool.active.into() },
+            Cell::from(&pool.owners),
+        ]);
+    }
+    table.render("no pools: anycast-lb pool add NAME")
+}
+
+fn render_detail(answer: &PoolDetail) -> String {
+    let row = &answer.row;
+    let heading = format!(
+        "pool {}: {}, {} table of {} slots, {} VIPs, owners {}\n\n",
+        row.pool, row.encapsulation, row.table, row.slots, row.vips, row.owners
+    );
+    heading + &render_members(&answer.members, false)
+}
+
+/// Members of one pool, or (`with_pool`) of several.
+pub(super) fn render_members(members: &[BackendRow], with_pool: bool) -> String {
+    let mut table = Table::new(if with_pool {
+        &["POOL", "BACKEND", ">WEIGHT", "STATE", ">SHARE", ">PACKETS", ">BYTES", "NEXT HOP"]
+    } else {
+        &["BACKEND", ">WEIGHT", "STATE", ">SHARE", ">PACKETS", ">BYTES", "NEXT HOP"]
+    });
+    for member in members {
+        let state = match member.state.as_str() {
+            "active" => Cell::judged("active", true),
+            other => Cell::notable(other),
+        };
+        let cells = [
+            Cell::from(member.address),
+            member.weight.into(),
+            state,
+            percent(member.share_ppm).into(),
+            member.packets.into(),
+            member.bytes.into(),
+            next_hop_cell(&member.next_hop),
+        ];
+        if with_pool {
+            let [a, b, c, d, e, f, g] = cells;
+            table.row([Cell::from(&member.pool), a, b, c, d, e, f, g]);
+        } else {
+            table.row(cells);
+        }
+    }
+    table.render("no backends: anycast-lb backend add ADDRESS --pool NAME")
+}
+
+fn next_hop_cell(hop: &NextHopStatus) -> Cell {
+    match hop {
+        NextHopStatus::Resolved { interface, mac, .. } => Cell::from(format!("{mac} on {interface}")),
+        NextHopStatus::Unresolved { reason } => Cell::judged(format!("none: {reason}"), false),
+        NextHopStatus::Pending => Cell::notable("not known yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api::PoolRow;
+
+    fn member(last: u8, state: &str, next_hop: NextHopStatus) -> BackendRow {
+        BackendRow {
+            pool: "web".into(),
+            address: [10, 0, 0, last].into(),
+            weight: 100,
+            state: state.into(),
+            pop: None,
+            owned_slots: 512,
+            share_ppm: 500_000,
+            packets: 6,
+            bytes: 600,
+            next_hop,
+        }
+    }
+
+    #[test]
+    fn a_pool_is_shown_with_its_members() {
+        let answer = PoolDetail {
+            row: PoolRow {
+                pool: "web".into(),
+                encapsulation: "gue".into(),
+                table: "rendezvous".into(),
+                slots: 1024,
+                vips: 1,
+                backends: 2,
+                active: 1,
+                owners: "00c0ffee".into(),
+            },
+            members: vec![
+                member(
+                    11,
+                    "active",
+                    NextHopStatus::Resolved {
+                        interface: "eth0".into(),
+                        mac: "02:00:00:00:00:0b".into(),
+                        mtu: 1500,
+                    },
+                ),
+                member(12, "draining", NextHopStatus::Unresolved { reason: "no route".into() }),
+            ],
+        };
+        let text = anstream::adapter::strip_str(&render_detail(&answer)).to_string();
+        assert_eq!(
+            text,
+            "pool web: gue, rendezvous table of 1024 slots, 1 VIPs, owners 00c0ffee\n\n\
+             BACKEND    WEIGHT  STATE       SHARE  PACKETS  BYTES  NEXT HOP\n\
+             10.0.0.11     100  active    50.00 %        6    600  02:00:00:00:00:0b on eth0\n\
+             10.0.0.12     100  draining  50.00 %        6    600  none: no route\n"
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! `status`
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+
+use super::context::Context;
+use super::error::CliError;
+use super::table::{Cell, Table};
+use crate::control::api::{self, HostFinding};
+
+/// Shows how the daemon is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  anycast-lb status\n  anycast-lb status --json")]
+pub struct Status {}
+
+impl Status {
+    pub(super) async fn execute(self, context: &Context) -> Result<(), CliError> {
+        context.show("/v1/status", render).await
+    }
+}
+
+fn render(s: &api::Status) -> String {
+    let mut out = format!("{} node {}, pop {}, instance {}\n", s.role, s.node, s.pop, s.instance);
+    out.push_str(&format!("version     {} (abi {}, placement {})\n", s.version, s.abi, s.placement));
+    out.push_str(&format!("uptime      {}, data plane {}\n", uptime(s.uptime_seconds), s.start));
+    out.push_str(&format!("generation  {}\n", s.generation));
+    if let Some(seed) = &s.seed_fingerprint {
+        out.push_str(&format!("seed        fingerprint {seed}\n"));
+    }
+    out.push_str(&format!("files       {}\n\n", s.config_files.join(", ")));
+
+    let mut interfaces = Table::new(&["INTERFACE", "MODE", ">PROGRAM", "REASON"]);
+    for i in &s.interfaces {
+        interfaces.row([
+            Cell::from(&i.interface),
+            match i.mode.as_deref() {
+                Some("native") => Cell::judged("native", true),
+                Some(mode) => Cell::notable(mode),
+                None => Cell::judged("detached", false),
+            },
+            i.program_id.into(),
+            Cell::from(i.reason.as_deref().unwrap_or_default()),
+        ]);
+    }
+    out.push_str(&interfaces.render("attached to no interface"));
+
+    if s.role == "ingress" {
+        let mut pools = Table::new(&["POOL", ">BACKENDS", "OWNERS"]);
+        for p in &s.pools {
+            pools.row([Cell::from(&p.pool), p.backends.into(), Cell::from(&p.owners)]);
+        }
+        out.push('\n');
+        out.push_str(&pools.render("no pools"));
+    }
+    if !s.unresolved.is_empty() {
+        let mut unresolved = Table::new(&["UNREACHABLE BACKEND", "REASON"]);
+        for u in &s.unresolved {
+            unresolved.row([Cell::judged(u.backend.to_string(), false), Cell::from(&u.reason)]);
+        }
+        out.push('\n');
+        out.push_str(&unresolved.render(""));
+    }
+    for finding in &s.findings {
+        out.push('\n');
+        out.push_str(&render_finding(finding));
+    }
+    for notice in &s.notices {
+        out.push_str(&format!("\nnotice: {notice}\n"));
+    }
+    out
+}
+
+/// What was found, what comes of it, and the command that mends it.
+pub(super) fn render_finding(finding: &HostFinding) -> String {
+    let severity = match finding.severity.as_str() {
+        "error" => AnsiColor::Red,
+        "warning" => AnsiColor::Yellow,
+        _ => AnsiColor::Cyan,
+    };
+    let style = Style::new().bold().fg_color(Some(severity.into()));
+    let mut out = format!("{style}{}:{style:#} {}\n    {}\n", finding.severity, finding.what, finding.why);
+    if let Some(fix) = &finding.fix {
+        out.push_str(&format!("    {fix}\n"));
+    }
+    out
+}
+
+/// `3 d 4 h`, `4 h 5 min`, `5 min 6 s`, `6 s`.
+fn uptime(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let s = Duration::from_secs(seconds).as_secs();
+    match s {
+        DAY.. => format!("{} d {} h", s / DAY, s % DAY / HOUR),
+        HOUR.. => format!("{} h {} min", s / HOUR, s % HOUR / MINUTE),
+        MINUTE.. => format!("{} min {} s", s / MINUTE, s % MINUTE),
+        _ => format!("{s} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api::{InterfaceStatus, PoolFingerprint, Unresolved};
+
+    #[test]
+    fn status_reads_from_the_identity_down_to_what_is_wrong() {
+        let status = api::Status {
+            role: "ingress".into(),
+            node: "lb1".into(),
+            pop: "fra1".into(),
+            instance: "default".into(),
+            version: "0.1.0".into(),
+            abi: 1,
+            placement: 1,
+            generation: 3,
+            uptime_seconds: 3725,
+            start: "adopted".into(),
+            seed_fingerprint: Some("0123abcd".into()),
+            interfaces: vec![InterfaceStatus {
+                interface: "eth0".into(),
+                ifindex: 2,
+                mode: Some("generic".into()),
+                reason: Some("the driver has no XDP".into()),
+                program_id: 17,
+            }],
+            config_files: vec!["/etc/anycast-lb/config.toml".into()],
+            notices: vec!["rescue has no effect".into()],
+            pools: vec![PoolFingerprint { pool: "web".into(), backends: 2, owners: "00c0ffee".into() }],
+            unresolved: vec![Unresolved { backend: [10, 0, 0, 12].into(), reason: "no route".into() }],
+            findings: vec![HostFinding {
+                severity: "warning".into(),
+                what: "rp_filter is strict".into(),
+                why: "replies are dropped".into(),
+                fix: Some("sysctl -w x=2".into()),
+            }],
+        };
+        let text = anstream::adapter::strip_str(&render(&status)).to_string();
+        assert_eq!(
+            text,
+            "ingress node lb1, pop fra1, instance default\n\
+             version     0.1.0 (abi 1, placement 1)\n\
+             uptime      1 h 2 min, data plane adopted\n\
+             generation  3\n\
+             seed        fingerprint 0123abcd\n\
+             files       /etc/anycast-lb/config.toml\n\
+             \n\
+             INTERFACE  MODE     PROGRAM  REASON\n\
+             eth0       generic       17  the driver has no XDP\n\
+             \n\
+             POOL  BACKENDS  OWNERS\n\
+             web          2  00c0ffee\n\
+             \n\
+             UNREACHABLE BACKEND  REASON\n\
+             10.0.0.12            no route\n\
+             \n\
+             warning: rp_filter is strict\n    replies are dropped\n    sysctl -w x=2\n\
+             \n\
+             notice: rescue has no effect\n"
+        );
+    }
+}

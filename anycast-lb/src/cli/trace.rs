@@ -1,0 +1,214 @@
+//! `trace`
+
+use std::io::{self, BufRead};
+use std::net::SocketAddr;
+
+use clap::Args;
+use hyper::Method;
+
+use super::context::{Context, print, print_line};
+use super::error::CliError;
+use crate::control::api::{
+    Answer, ErrorAnswer, ErrorBody, FlowSpec, MAX_FLOWS, TraceFlows, TraceRow, Traces,
+};
+use crate::control::client::typed;
+
+/// Tells where a flow goes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    anycast-lb trace tcp 192.0.2.7:51234 203.0.113.1:443\n  \
+    anycast-lb trace udp '[2001:db8::7]:51234' '[2001:db8::1]:53'\n  \
+    anycast-lb trace - < flows      (a flow a line, a JSON object a line comes back)\n\n\
+    The packet is made up and run through a second copy of the program: live counters stay as they are.")]
+pub struct Trace {
+    /// PROTOCOL SOURCE DESTINATION, or - to read such lines from standard input
+    #[arg(required = true, num_args = 1..=3, value_name = "FLOW")]
+    flow: Vec<String>,
+}
+
+impl Trace {
+    pub(super) async fn execute(self, context: &Context) -> Result<(), CliError> {
+        if self.flow == ["-"] {
+            return trace_stdin(context).await;
+        }
+        let flow = parse_flow(self.flow.iter().map(String::as_str)).map_err(CliError::Usage)?;
+        let question = TraceFlows { flows: vec![flow] };
+        let answer = context.client.ask(Method::POST, "/v1/trace", Some(&question)).await?;
+        if context.json {
+            return print_line(&answer);
+        }
+        let traces: Traces = typed(&answer)?;
+        print(&traces.traces.iter().map(render).collect::<String>())
+    }
+}
+
+/// A line that is no flow gives an error object in its place; the others are answered all the same.
+async fn trace_stdin(context: &Context) -> Result<(), CliError> {
+    let mut lines = io::stdin().lock().lines().zip(1..).peekable();
+    let mut mistakes = 0;
+    while lines.peek().is_some() {
+        let mut batch = Vec::new();
+        for (line, number) in lines.by_ref().take(MAX_FLOWS) {
+            let line = line.map_err(|e| CliError::failed("io", format!("standard input: {e}"), None))?;
+            if !line.trim().is_empty() {
+                batch.push(parse_flow(line.split_whitespace()).map_err(|e| line_error(number, &e)));
+            }
+        }
+        mistakes += batch.iter().filter(|b| b.is_err()).count();
+        print(&answer_batch(context, batch).await?)?;
+    }
+    match mistakes {
+        0 => Ok(()),
+        _ => Err(CliError::Reported),
+    }
+}
+
+async fn answer_batch(context: &Context, batch: Vec<Result<FlowSpec, String>>) -> Result<String, CliError> {
+    let flows: Vec<FlowSpec> = batch.iter().flatten().cloned().collect();
+    let answer = context.client.ask(Method::POST, "/v1/trace", Some(&TraceFlows { flows })).await?;
+    let mut traces = typed::<Traces>(&answer)?.traces.into_iter();
+    let mut out = String::new();
+    for question in batch {
+        let line = match question {
+            Ok(_) => traces.next().map(|t| json(&Answer::new(t))).unwrap_or_default(),
+            Err(error) => error,
+        };
+        out.push_str(&line);
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn line_error(number: usize, message: &str) -> String {
+    json(&Answer::new(ErrorAnswer {
+        error: ErrorBody {
+            code: "invalid_request".to_owned(),
+            message: format!("line {number}: {message}"),
+            hint: Some("a line looks like: tcp 192.0.2.7:51234 203.0.113.1:443".to_owned()),
+        },
+    }))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Reads `tcp 192.0.2.7:51234 203.0.113.1:443`.
+fn parse_flow<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<FlowSpec, String> {
+    let (Some(protocol), Some(source), Some(destination), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err("a flow is three words: PROTOCOL SOURCE DESTINATION".to_owned());
+    };
+    if !matches!(protocol, "tcp" | "udp") {
+        return Err(format!("protocol \"{protocol}\" is neither tcp nor udp"));
+    }
+    let endpoint = |word: &str, which: &str| {
+        word.parse::<SocketAddr>()
+            .map_err(|_| format!("{which} \"{word}\" is not ADDRESS:PORT (IPv6: [ADDRESS]:PORT)"))
+    };
+    let source = endpoint(source, "source")?;
+    let destination = endpoint(destination, "destination")?;
+    if source.is_ipv4() != destination.is_ipv4() {
+        return Err(format!("{source} and {destination} are of different families"));
+    }
+    Ok(FlowSpec { protocol: protocol.to_owned(), source, destination })
+}
+
+fn render(trace: &TraceRow) -> String {
+    let mut out = format!(
+        "flow           {} {} -> {}\n",
+        trace.flow.protocol, trace.flow.source, trace.flow.destination
+    );
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            out.push_str(&format!("{name:<15}{value}\n"));
+        }
+    };
+    line("verdict", Some(format!("{} ({}): {}", trace.verdict, trace.kind, trace.explanation)));
+    line("vip", trace.vip.map(|v| v.to_string()));
+    line("pool", trace.pool.clone());
+    line("slot", trace.slot.map(|s| s.to_string()));
+    line("backend", trace.backend.map(|b| b.to_string()));
+    line("encapsulation", trace.encapsulation.clone());
+    let port = |port: Option<u16>| port.map(|p| format!(", UDP source port {p}")).unwrap_or_default();
+    line(
+        "outer",
+        trace.outer.as_ref().map(|o| format!("{} -> {}{}", o.source, o.destination, port(o.source_port))),
+    );
+    line(
+        "next hop",
+        trace.next_hop.as_ref().map(|way| format!("{} on {}, MTU {}", way.mac, way.interface, way.mtu)),
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api::{FrameWay, OuterHeader};
+
+    fn parse(line: &str) -> Result<FlowSpec, String> {
+        parse_flow(line.split_whitespace())
+    }
+
+    #[test]
+    fn flows_of_both_families_parse() {
+        let flow = parse("tcp 192.0.2.7:51234 203.0.113.1:443").expect("a flow");
+        assert_eq!(flow.destination.port(), 443);
+        assert!(parse("udp [2001:db8::7]:1 [2001:db8::1]:53").is_ok());
+    }
+
+    #[test]
+    fn what_is_no_flow_is_refused_with_its_reason() {
+        for (line, reason) in [
+            ("tcp 192.0.2.7:1", "three words"),
+            ("tcp 192.0.2.7:1 203.0.113.1:443 x", "three words"),
+            ("icmp 192.0.2.7:1 203.0.113.1:443", "neither tcp nor udp"),
+            ("tcp 192.0.2.7 203.0.113.1:443", "source \"192.0.2.7\" is not"),
+            ("tcp 192.0.2.7:1 [2001:db8::1]:443", "different families"),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert!(error.contains(reason), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_trace_reads_from_the_flow_to_the_wire() {
+        let row = TraceRow {
+            flow: parse("tcp 192.0.2.7:51234 203.0.113.1:443").expect("a flow"),
+            verdict: "forwarded_gue".into(),
+            explanation: "Sent to a backend in GUE.".into(),
+            kind: "transmit".into(),
+            vip: "203.0.113.1:443/tcp".parse().ok(),
+            pool: Some("web".into()),
+            slot: Some(5),
+            backend: Some([10, 0, 0, 11].into()),
+            encapsulation: Some("gue".into()),
+            outer: Some(OuterHeader {
+                source: [10, 0, 0, 2].into(),
+                destination: [10, 0, 0, 11].into(),
+                source_port: Some(33_000),
+            }),
+            next_hop: Some(FrameWay {
+                interface: "eth0".into(),
+                ifindex: 2,
+                source_mac: "02:00:00:00:00:02".into(),
+                mac: "02:00:00:00:00:0b".into(),
+                mtu: 1500,
+            }),
+        };
+        assert_eq!(
+            render(&row),
+            "flow           tcp 192.0.2.7:51234 -> 203.0.113.1:443\n\
+             verdict        forwarded_gue (transmit): Sent to a backend in GUE.\n\
+             vip            203.0.113.1:443/tcp\n\
+             pool           web\n\
+             slot           5\n\
+             backend        10.0.0.11\n\
+             encapsulation  gue\n\
+             outer          10.0.0.2 -> 10.0.0.11, UDP source port 33000\n\
+             next hop       02:00:00:00:00:0b on eth0, MTU 1500\n"
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! `vip`
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::ChangeArgs;
+use super::context::Context;
+use super::error::CliError;
+use super::table::{Cell, Table};
+use crate::control::api::{AddVip, Vips};
+use crate::control::client::quote;
+use crate::model::VipKey;
+
+/// Service addresses.
+#[derive(Debug, Subcommand)]
+pub enum Vip {
+    /// Show all VIPs
+    #[command(after_help = "Example:\n  anycast-lb vip list")]
+    List,
+    /// Add a VIP to a pool
+    #[command(after_help = "Examples:\n  \
+        anycast-lb vip add 203.0.113.1:443/tcp --pool web\n  \
+        anycast-lb vip add '[2001:db8::1]:443/tcp' --pool web\n  \
+        anycast-lb vip add '203.0.113.1:*/udp' --pool voice     (every port)\n  \
+        anycast-lb vip add 203.0.113.9/any --pool router        (every protocol)")]
+    Add(Add),
+    /// Remove a VIP
+    #[command(after_help = "Example:\n  anycast-lb vip remove 203.0.113.1:443/tcp")]
+    Remove(Remove),
+}
+
+/// Adds a VIP.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// ADDRESS:PORT/PROTOCOL
+    vip: VipKey,
+    /// Pool that serves it
+    #[arg(long, value_name = "NAME")]
+    pool: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Removes a VIP.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// ADDRESS:PORT/PROTOCOL
+    vip: VipKey,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+impl Vip {
+    pub(super) async fn execute(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Vip::List => context.show("/v1/vips", render).await,
+            Vip::Add(add) => {
+                let body =
+                    AddVip { vip: add.vip, pool: add.pool, expect_generation: add.change.expect_generation };
+                context.change(Method::POST, "/v1/vips", Some(&body)).await
+            }
+            Vip::Remove(remove) => {
+                let path = format!("/v1/vips/{}{}", quote(&remove.vip.to_string()), remove.change.query());
+                context.change::<()>(Method::DELETE, &path, None).await
+            }
+        }
+    }
+}
+
+fn render(answer: &Vips) -> String {
+    let mut table = Table::new(&["VIP", "POOL", "SECOND CHANCE", ">PACKETS", ">BYTES"]);
+    for vip in &answer.vips {
+        table.row([
+            vip.vip.into(),
+            Cell::from(vip.pool.as_deref().unwrap_or("-")),
+            Cell::from(if vip.second_chance { "yes" } else { "no" }),
+            vip.packets.into(),
+            vip.bytes.into(),
+        ]);
+    }
+    table.render("no VIPs: anycast-lb vip add ADDRESS:PORT/PROTOCOL --pool NAME")
+}

@@ -1,0 +1,75 @@
+//! What travels over the API. Every answer is one JSON object with `"schema": 1`; an error is
+//! `{"schema": 1, "error": {"code", "message", "hint"}}`.
+//!
+//! | method and path | body | answer |
+//! | --- | --- | --- |
+//! | `GET /v1/status` | | [`Status`] |
+//! | `GET /v1/stats` | | [`Stats`] |
+//! | `GET /v1/vips` | | [`Vips`] |
+//! | `POST /v1/vips` | [`AddVip`] | [`Changed`] |
+//! | `DELETE /v1/vips/{vip}` | query [`Condition`] | [`Changed`] |
+//! | `GET /v1/pools` | | [`Pools`] |
+//! | `POST /v1/pools` | [`AddPool`] | [`Changed`] |
+//! | `GET /v1/pools/{name}` | | [`PoolDetail`] |
+//! | `DELETE /v1/pools/{name}` | query [`Condition`] | [`Changed`] |
+//! | `GET /v1/backends` | | [`Backends`] |
+//! | `POST /v1/backends` | [`AddBackend`] | [`Changed`] |
+//! | `PATCH /v1/backends/{address}` | [`PatchBackend`] | [`Changed`] |
+//! | `DELETE /v1/backends/{address}` | query [`BackendCondition`] | [`Changed`] |
+//! | `POST /v1/reload` | [`Reload`] | [`Changed`] |
+//! | `POST /v1/trace` | [`TraceFlows`] | [`Traces`] |
+
+mod change;
+mod lists;
+mod stats;
+mod status;
+mod trace;
+
+use serde::{Deserialize, Serialize};
+
+pub use change::{
+    AddBackend, AddPool, AddVip, BackendCondition, ChangeRow, Changed, Condition, PatchBackend, Reload,
+};
+pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
+pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
+pub use status::{HostFinding, InterfaceStatus, PoolFingerprint, Status, Unresolved};
+pub use trace::{FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
+
+/// Version of everything here; raised when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// Any answer: its version and its fields in one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer<T> {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The answer's own fields.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+impl<T> Answer<T> {
+    /// Puts the version on.
+    pub fn new(body: T) -> Self {
+        Answer { schema: SCHEMA, body }
+    }
+}
+
+/// An error answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// What was wrong.
+    pub error: ErrorBody,
+}
+
+/// What was wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// A word for programs, as [`crate::daemon::Code::name`] gives it.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// What to do; may be absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+}

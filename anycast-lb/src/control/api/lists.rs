@@ -1,0 +1,123 @@
+//! What is configured, and how it does.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::VipKey;
+
+/// All VIPs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vips {
+    /// In file order.
+    pub vips: Vec<VipRow>,
+}
+
+/// A VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipRow {
+    /// Address, port, protocol.
+    pub vip: VipKey,
+    /// Its pool; absent on a backend.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pool: Option<String>,
+    /// Whether its packets carry hops.
+    pub second_chance: bool,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the frames as they arrived.
+    pub bytes: u64,
+}
+
+/// All pools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// In file order.
+    pub pools: Vec<PoolRow>,
+}
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRow {
+    /// Name.
+    pub pool: String,
+    /// `gue`, `ipip` or `l2`.
+    pub encapsulation: String,
+    /// `rendezvous` or `maglev`.
+    pub table: String,
+    /// Slots of its table.
+    pub slots: u32,
+    /// VIPs that use it.
+    pub vips: usize,
+    /// Backends in it.
+    pub backends: usize,
+    /// Of these, how many take new flows.
+    pub active: usize,
+    /// Fingerprint of the owners of all slots.
+    pub owners: String,
+}
+
+/// A pool with its members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolDetail {
+    /// The pool.
+    #[serde(flatten)]
+    pub row: PoolRow,
+    /// Its members, in file order.
+    pub members: Vec<BackendRow>,
+}
+
+/// All backends of all pools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    /// In file order; a host in two pools is listed twice.
+    pub backends: Vec<BackendRow>,
+}
+
+/// A backend of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRow {
+    /// Name of the pool.
+    pub pool: String,
+    /// Address.
+    pub address: IpAddr,
+    /// Configured weight.
+    pub weight: u32,
+    /// `filling`, `active` or `draining`.
+    pub state: String,
+    /// Site; absent = the node's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pop: Option<String>,
+    /// Slots it owns: new flows of these go to it.
+    pub owned_slots: u32,
+    /// The same in parts per million of the pool's slots.
+    pub share_ppm: u32,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the frames as they arrived.
+    pub bytes: u64,
+    /// How it is reached.
+    pub next_hop: NextHopStatus,
+}
+
+/// How a backend is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum NextHopStatus {
+    /// This way.
+    Resolved {
+        /// Egress interface.
+        interface: String,
+        /// MAC of the gateway or the backend.
+        mac: String,
+        /// Largest IP packet.
+        mtu: u16,
+    },
+    /// Not at all.
+    Unresolved {
+        /// Why.
+        reason: String,
+    },
+    /// No answer yet; what was known before holds.
+    Pending,
+}

@@ -1,0 +1,95 @@
+//! How the daemon is.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// How the daemon is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `ingress` or `backend`.
+    pub role: String,
+    /// Name of the node.
+    pub node: String,
+    /// Its site.
+    pub pop: String,
+    /// Instance on this host.
+    pub instance: String,
+    /// Release of the daemon.
+    pub version: String,
+    /// Version of the shared map bytes.
+    pub abi: u32,
+    /// Version of flow hash and table algorithms.
+    pub placement: u32,
+    /// Accepted changes since the daemon started, from 1.
+    pub generation: u64,
+    /// Since the daemon started.
+    pub uptime_seconds: u64,
+    /// `fresh`: the data plane was made at this start; `adopted`: it was found pinned.
+    pub start: String,
+    /// Same on all nodes that share the seed; 32 bits of a one-way hash. Absent on a backend.
+    pub seed_fingerprint: Option<String>,
+    /// Where the program is attached.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Files in force, the main one first.
+    pub config_files: Vec<String>,
+    /// Settings without effect and the like.
+    pub notices: Vec<String>,
+    /// Pools in short.
+    pub pools: Vec<PoolFingerprint>,
+    /// Backends that cannot be reached.
+    pub unresolved: Vec<Unresolved>,
+    /// What on this host will bite.
+    pub findings: Vec<HostFinding>,
+}
+
+/// An attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Name of the NIC.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// `native` or `generic`; absent if the interface is gone or the program was taken off.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<String>,
+    /// Why it is not native, or not attached.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// Kernel id of the program.
+    pub program_id: u32,
+}
+
+/// Lets nodes be compared: equal fingerprints mean that new flows go to the same backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolFingerprint {
+    /// Name of the pool.
+    pub pool: String,
+    /// Backends in it.
+    pub backends: usize,
+    /// Fingerprint of the owners of all slots.
+    pub owners: String,
+}
+
+/// A backend without a known way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unresolved {
+    /// Its address.
+    pub backend: IpAddr,
+    /// Why.
+    pub reason: String,
+}
+
+/// A host check that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFinding {
+    /// `error`, `warning` or `info`.
+    pub severity: String,
+    /// What was found.
+    pub what: String,
+    /// What comes of it.
+    pub why: String,
+    /// The command that mends it, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fix: Option<String>,
+}

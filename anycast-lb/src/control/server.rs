@@ -1,0 +1,276 @@
+//! The API's routes.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::api::{
+    AddBackend, AddPool, AddVip, Answer, BackendCondition, Condition, ErrorAnswer, ErrorBody, MAX_FLOWS,
+    PatchBackend, Reload, TraceFlows,
+};
+use super::view;
+use crate::config::edit::Edit;
+use crate::daemon::diff::{encapsulation_name, state_name, table_name};
+use crate::daemon::ports::Change;
+use crate::daemon::run::{Handle, View};
+use crate::daemon::{Code, Failure};
+use crate::model::{BackendState, Encapsulation, TableKind};
+
+/// All routes, answered by the daemon behind `handle`.
+pub fn router(handle: Handle) -> Router {
+    Router::new()
+        .route("/v1/status", get(|daemon| look(daemon, |v| view::status(v))))
+        .route("/v1/stats", get(|daemon| look(daemon, |v| view::stats(v))))
+        .route("/v1/vips", get(|daemon| look(daemon, |v| view::vips(v))).post(add_vip))
+        .route("/v1/vips/{vip}", delete(remove_vip))
+        .route("/v1/pools", get(|daemon| look(daemon, |v| view::pools(v))).post(add_pool))
+        .route("/v1/pools/{name}", get(show_pool).delete(remove_pool))
+        .route("/v1/backends", get(|daemon| look(daemon, |v| view::backends(v))).post(add_backend))
+        .route("/v1/backends/{address}", delete(remove_backend).patch(patch_backend))
+        .route("/v1/reload", post(reload))
+        .route("/v1/trace", post(trace))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .with_state(handle)
+}
+
+type Daemon = State<Handle>;
+
+async fn look<T: Serialize + Send + 'static>(
+    State(daemon): Daemon,
+    look: impl FnOnce(&mut View<'_>) -> Result<T, Failure> + Send + 'static,
+) -> Response {
+    answer(daemon.inspect(look).await.and_then(|inner| inner))
+}
+
+async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
+    look(daemon, move |v| view::pool(v, &name)).await
+}
+
+async fn trace(daemon: Daemon, Body(question): Body<TraceFlows>) -> Response {
+    if question.flows.len() > MAX_FLOWS {
+        let message = format!("{} flows in one question", question.flows.len());
+        return answer::<()>(Err(Failure::new(Code::InvalidRequest, message)
+            .hint(format!("at most {MAX_FLOWS}: ask again for the rest"))));
+    }
+    look(daemon, move |v| view::trace(v, question.flows)).await
+}
+
+async fn add_vip(State(daemon): Daemon, Body(body): Body<AddVip>) -> Response {
+    edit(&daemon, body.expect_generation, vec![Edit::AddVip { key: body.vip, pool: body.pool }]).await
+}
+
+async fn remove_vip(
+    State(daemon): Daemon,
+    Path(vip): Path<String>,
+    Query(condition): Query<Condition>,
+) -> Response {
+    match parse(&vip, "a VIP looks like 203.0.113.1:443/tcp") {
+        Ok(key) => edit(&daemon, condition.expect_generation, vec![Edit::RemoveVip { key }]).await,
+        Err(failure) => answer::<()>(Err(failure)),
+    }
+}
+
+async fn add_pool(State(daemon): Daemon, Body(body): Body<AddPool>) -> Response {
+    let expect_generation = body.expect_generation;
+    match pool_edit(body) {
+        Ok(add) => edit(&daemon, expect_generation, vec![add]).await,
+        Err(failure) => answer::<()>(Err(failure)),
+    }
+}
+
+fn pool_edit(body: AddPool) -> Result<Edit, Failure> {
+    Ok(Edit::AddPool {
+        name: body.pool,
+        encapsulation: body.encapsulation.as_deref().map(encapsulation).transpose()?,
+        table: body.table.as_deref().map(table_kind).transpose()?,
+        slots: body.slots,
+    })
+}
+
+async fn remove_pool(
+    State(daemon): Daemon,
+    Path(name): Path<String>,
+    Query(condition): Query<Condition>,
+) -> Response {
+    edit(&daemon, condition.expect_generation, vec![Edit::RemovePool { name }]).await
+}
+
+async fn add_backend(State(daemon): Daemon, Body(body): Body<AddBackend>) -> Response {
+    let AddBackend { pool, address, weight, expect_generation } = body;
+    edit(&daemon, expect_generation, vec![Edit::AddBackend { pool, address, weight }]).await
+}
+
+async fn remove_backend(
+    State(daemon): Daemon,
+    Path(address): Path<String>,
+    Query(condition): Query<BackendCondition>,
+) -> Response {
+    match parse(&address, "a backend is named by its IP address") {
+        Ok(address) => {
+            let edits = vec![Edit::RemoveBackend { pool: condition.pool, address }];
+            edit(&daemon, condition.expect_generation, edits).await
+        }
+        Err(failure) => answer::<()>(Err(failure)),
+    }
+}
+
+async fn patch_backend(
+    State(daemon): Daemon,
+    Path(address): Path<String>,
+    Body(body): Body<PatchBackend>,
+) -> Response {
+    match backend_edits(&address, &body) {
+        Ok(edits) => edit(&daemon, body.expect_generation, edits).await,
+        Err(failure) => answer::<()>(Err(failure)),
+    }
+}
+
+fn backend_edits(address: &str, body: &PatchBackend) -> Result<Vec<Edit>, Failure> {
+    let address = parse(address, "a backend is named by its IP address")?;
+    let state = body.state.as_deref().map(backend_state).transpose()?;
+    let state = state.map(|state| Edit::SetState { pool: body.pool.clone(), address, state });
+    let weight = body.weight.map(|weight| Edit::SetWeight { pool: body.pool.clone(), address, weight });
+    let edits: Vec<Edit> = state.into_iter().chain(weight).collect();
+    if edits.is_empty() {
+        return Err(Failure::new(Code::InvalidRequest, "nothing to change").hint("give state or weight"));
+    }
+    Ok(edits)
+}
+
+async fn reload(State(daemon): Daemon, Body(body): Body<Reload>) -> Response {
+    let outcome = daemon.change(Change::Reload, body.expect_generation, body.dry_run).await;
+    answer(outcome.map(|o| view::changed(o, body.dry_run)))
+}
+
+async fn edit(daemon: &Handle, expect_generation: Option<u64>, edits: Vec<Edit>) -> Response {
+    let outcome = daemon.change(Change::Edits(edits), expect_generation, false).await;
+    answer(outcome.map(|o| view::changed(o, false)))
+}
+
+async fn no_route() -> Response {
+    answer::<()>(Err(Failure::new(Code::NotFound, "there is no such path")
+        .hint("client and daemon may be of different releases")))
+}
+
+async fn no_method() -> Response {
+    let failure = Failure::new(Code::InvalidRequest, "this path does not take this method");
+    let mut response = answer::<()>(Err(failure));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
+    match result {
+        Ok(body) => Json(Answer::new(body)).into_response(),
+        Err(failure) => (http_status(failure.code), Json(error_answer(&failure))).into_response(),
+    }
+}
+
+/// A failure as it travels.
+pub fn error_answer(failure: &Failure) -> Answer<ErrorAnswer> {
+    Answer::new(ErrorAnswer {
+        error: ErrorBody {
+            code: failure.code.name().to_owned(),
+            message: failure.message.clone(),
+            hint: failure.hint.clone(),
+        },
+    })
+}
+
+const fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::InvalidRequest => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Exists
+        | Code::PoolInUse
+        | Code::GenerationMismatch
+        | Code::FileChanged
+        | Code::NeedsRestart => StatusCode::CONFLICT,
+        Code::WriteBackOff => StatusCode::FORBIDDEN,
+        Code::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::Dataplane | Code::Io => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str, hint: &str) -> Result<T, Failure> {
+    text.parse().map_err(|e| Failure::new(Code::InvalidRequest, format!("\"{text}\": {e}")).hint(hint))
+}
+
+fn backend_state(word: &str) -> Result<BackendState, Failure> {
+    word_of(
+        word,
+        "state of a backend",
+        [BackendState::Filling, BackendState::Active, BackendState::Draining],
+        state_name,
+    )
+}
+
+fn encapsulation(word: &str) -> Result<Encapsulation, Failure> {
+    word_of(
+        word,
+        "encapsulation",
+        [Encapsulation::Gue, Encapsulation::Ipip, Encapsulation::L2],
+        encapsulation_name,
+    )
+}
+
+fn table_kind(word: &str) -> Result<TableKind, Failure> {
+    word_of(word, "table", [TableKind::Rendezvous, TableKind::Maglev], table_name)
+}
+
+/// The value whose name is `word`.
+fn word_of<T: Copy, const N: usize>(
+    word: &str,
+    what: &str,
+    values: [T; N],
+    name: fn(T) -> &'static str,
+) -> Result<T, Failure> {
+    values.into_iter().find(|v| name(*v) == word).ok_or_else(|| {
+        Failure::new(Code::InvalidRequest, format!("\"{word}\" is no {what}"))
+            .hint(format!("one of: {}", values.map(name).join(", ")))
+    })
+}
+
+/// axum's JSON body, with errors of our form.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Rejected;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejected> {
+        match Json::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Body(body)),
+            Err(rejection) => Err(Rejected(rejection.body_text())),
+        }
+    }
+}
+
+/// axum's query, with errors of our form.
+struct Query<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejected> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Query(query)),
+            Err(rejection) => Err(Rejected(rejection.body_text())),
+        }
+    }
+}
+
+/// A request whose body or query is not understood.
+struct Rejected(String);
+
+impl IntoResponse for Rejected {
+    fn into_response(self) -> Response {
+        answer::<()>(Err(Failure::new(Code::InvalidRequest, self.0)))
+    }
+}

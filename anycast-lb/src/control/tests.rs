@@ -1,0 +1,198 @@
+//! The API from one end to the other: client, socket, server, loop, fakes.
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::client::{Client, ClientError, quote};
+use super::server::router;
+use super::socket::Socket;
+use crate::daemon::core::Core;
+use crate::daemon::run::{Daemon, Handle, Signal};
+use crate::daemon::testing::{Fake, backend_address, config, resolved};
+use crate::dataplane::Start;
+use crate::neighbour::Event;
+
+/// A daemon on fakes with a real socket.
+struct Running {
+    client: Client,
+    fake: Fake,
+    signals: mpsc::Sender<Signal>,
+    _neighbours: mpsc::Sender<Event>,
+    _socket: Socket,
+    _directory: tempfile::TempDir,
+}
+
+async fn running() -> Running {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("control.sock");
+    let (socket, listener) = Socket::claim(&path, None).expect("claims");
+    let fake = Fake::new(&config());
+    let (handle, requests) = Handle::new();
+    let (signals, signal_events) = mpsc::channel(1);
+    let (neighbours, neighbour_events) = mpsc::channel(8);
+    for last in [11, 12] {
+        let event = Event::NextHop { backend: backend_address(last), resolution: resolved(last) };
+        neighbours.send(event).await.expect("there is room");
+    }
+    let daemon = Daemon::new(Core::new(config()), fake.drivers(), Start::Adopted);
+    tokio::spawn(daemon.run(requests, neighbour_events, signal_events));
+    tokio::spawn(async move { axum::serve(listener, router(handle)).await });
+    Running {
+        client: Client::new(&path),
+        fake,
+        signals,
+        _neighbours: neighbours,
+        _socket: socket,
+        _directory: directory,
+    }
+}
+
+impl Running {
+    async fn get(&self, path: &str) -> Value {
+        let answer = self.client.get(path).await.expect("an answer");
+        serde_json::from_str(&answer).expect("JSON")
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Value) -> Result<Value, ClientError> {
+        let answer = self.client.ask(method, path, Some(&body)).await?;
+        Ok(serde_json::from_str(&answer).expect("JSON"))
+    }
+
+    async fn refused(&self, method: Method, path: &str, body: Value) -> String {
+        match self.ask(method, path, body).await {
+            Err(ClientError::Refused(body)) => body.code,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_answer_is_one_object_with_its_schema() {
+    let running = running().await;
+    for path in ["status", "stats", "vips", "pools", "pools/web", "backends"] {
+        assert_eq!(running.get(&format!("/v1/{path}")).await["schema"], 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn status_tells_who_and_how() {
+    let running = running().await;
+    let status = running.get("/v1/status").await;
+    assert_eq!(status["node"], "lb1");
+    assert_eq!(status["start"], "adopted");
+    assert_eq!(status["generation"], 1);
+    assert_eq!(status["interfaces"][0]["mode"], "native");
+    assert_eq!(status["unresolved"], json!([]));
+    assert_eq!(status["pools"][0]["owners"], "00c0ffee00c0ffee");
+    assert!(!status.to_string().contains(&"07".repeat(16)), "the seed must not be in there");
+}
+
+#[tokio::test]
+async fn a_pool_is_shown_with_shares_counters_and_next_hops() {
+    let running = running().await;
+    let pool = running.get("/v1/pools/web").await;
+    assert_eq!(pool["slots"], 1024);
+    assert_eq!(
+        pool["members"][0],
+        json!({
+            "pool": "web", "address": "10.0.0.11", "weight": 100, "state": "active",
+            "owned_slots": 512, "share_ppm": 500_000, "packets": 6, "bytes": 600,
+            "next_hop": {"state": "resolved", "interface": "eth0", "mac": "02:00:00:00:00:0b", "mtu": 1500},
+        })
+    );
+}
+
+#[tokio::test]
+async fn stats_show_the_verdicts_of_the_role_alone() {
+    let running = running().await;
+    let stats = running.get("/v1/stats").await;
+    let verdicts = stats["verdicts"].as_array().expect("a list");
+    assert_eq!(verdicts[0]["verdict"], "forwarded_gue");
+    assert_eq!(verdicts[0]["packets"], 10);
+    assert!(verdicts.iter().all(|v| v["verdict"] != "decap_gue"));
+    assert_eq!(stats["vips"], json!([{"vip": "203.0.113.1:443/tcp", "packets": 10, "bytes": 1000}]));
+}
+
+#[tokio::test]
+async fn a_backend_is_drained_by_patch() {
+    let running = running().await;
+    let body = json!({"state": "draining", "expect_generation": 1});
+    let changed = running.ask(Method::PATCH, "/v1/backends/10.0.0.11", body).await.expect("changes");
+    assert_eq!(
+        changed,
+        json!({
+            "schema": 1, "generation": 2, "dry_run": false,
+            "changes": [{"subject": "backend", "name": "web 10.0.0.11", "what": "changed",
+                         "detail": "state active -> draining"}],
+            "files": ["/etc/anycast-lb/config.toml"],
+        })
+    );
+    assert_eq!(running.get("/v1/backends").await["backends"][0]["state"], "draining");
+}
+
+#[tokio::test]
+async fn a_backend_is_removed_by_its_quoted_path() {
+    let running = running().await;
+    let path = format!("/v1/backends/{}?pool=web&expect_generation=1", quote("10.0.0.12"));
+    let answer = running.client.ask::<()>(Method::DELETE, &path, None).await.expect("changes");
+    assert!(answer.contains("\"removed\""), "{answer}");
+}
+
+#[tokio::test]
+async fn refusals_carry_a_code_and_the_right_status() {
+    let running = running().await;
+    for (method, path, body, code) in [
+        (
+            Method::PATCH,
+            "/v1/backends/10.0.0.11",
+            json!({"weight": 5, "expect_generation": 9}),
+            "generation_mismatch",
+        ),
+        (Method::PATCH, "/v1/backends/10.0.0.11", json!({}), "invalid_request"),
+        (Method::PATCH, "/v1/backends/10.0.0.11", json!({"state": "asleep"}), "invalid_request"),
+        (Method::PATCH, "/v1/backends/nonsense", json!({"weight": 5}), "invalid_request"),
+        (Method::POST, "/v1/pools", json!({"pool": "x", "encapsulation": "pigeon"}), "invalid_request"),
+        (Method::POST, "/v1/reload", json!({"dryrun": true}), "invalid_request"),
+        (Method::GET, "/v1/pools/none", json!(null), "not_found"),
+        (Method::GET, "/v1/nothing", json!(null), "not_found"),
+        (Method::PUT, "/v1/status", json!(null), "invalid_request"),
+    ] {
+        assert_eq!(running.refused(method.clone(), path, body).await, code, "{method} {path}");
+    }
+    running.fake.world().failing.push("apply");
+    let code = running.refused(Method::PATCH, "/v1/backends/10.0.0.11", json!({"weight": 5})).await;
+    assert_eq!(code, "dataplane");
+}
+
+#[tokio::test]
+async fn flows_are_traced_in_the_order_of_the_question() {
+    let running = running().await;
+    let flow = |port: u16| json!({"protocol": "tcp", "source": format!("192.0.2.7:{port}"), "destination": "203.0.113.1:443"});
+    let body = json!({"flows": [flow(1), flow(2)]});
+    let answer = running.ask(Method::POST, "/v1/trace", body).await.expect("traces");
+    assert_eq!(answer["traces"][1]["source"], "192.0.2.7:2");
+    assert_eq!(answer["traces"][0]["backend"], "10.0.0.11");
+    assert_eq!(answer["traces"][0]["verdict"], "forwarded_gue");
+    let mixed = json!({"flows": [{"protocol": "tcp", "source": "[2001:db8::7]:1", "destination": "203.0.113.1:443"}]});
+    assert_eq!(running.refused(Method::POST, "/v1/trace", mixed).await, "invalid_request");
+    let many = json!({"flows": vec![flow(1); super::api::MAX_FLOWS + 1]});
+    assert_eq!(running.refused(Method::POST, "/v1/trace", many).await, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_stopped_daemon_answers_no_more() {
+    let running = running().await;
+    running.get("/v1/status").await;
+    running.signals.send(Signal::Terminate).await.expect("it listens");
+    running.signals.closed().await;
+    assert_eq!(running.refused(Method::GET, "/v1/status", json!(null)).await, "unavailable");
+    assert!(running.fake.world().calls.contains(&"stopping".to_owned()));
+}
+
+#[test]
+fn every_code_has_its_own_word() {
+    use crate::daemon::Code;
+    let words: std::collections::HashSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
+    assert_eq!(words.len(), Code::ALL.len());
+}

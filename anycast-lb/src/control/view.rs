@@ -1,0 +1,336 @@
+//! Reads answers out of the daemon.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use anycast_lb_common::abi::{self, Counter, Encap, Kind, Program};
+
+use super::api::{
+    BackendCount, BackendRow, Backends, ChangeRow, Changed, FlowSpec, FrameWay, HostFinding, InterfaceStatus,
+    NextHopStatus, OuterHeader, PoolDetail, PoolFingerprint, PoolRow, Pools, Stats, Status, TraceRow, Traces,
+    Unresolved, VerdictCount, VipCount, VipRow, Vips,
+};
+use crate::daemon::core::Outcome;
+use crate::daemon::diff::{encapsulation_name, state_name, table_name};
+use crate::daemon::run::View;
+use crate::daemon::{Code, Failure};
+use crate::dataplane::{Flow, Start, Way};
+use crate::host::{Finding, Severity};
+use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, Protocol, Role, VipKey};
+use crate::neighbour::{NextHop, Resolution};
+
+/// The whole of `status`.
+pub fn status(view: &View<'_>) -> Result<Status, Failure> {
+    let config = view.core.config();
+    let pools = config.pools.iter().map(|p| {
+        Ok(PoolFingerprint {
+            pool: p.name.clone(),
+            backends: p.backends.len(),
+            owners: view.dataplane.owners(&p.name)?.fingerprint,
+        })
+    });
+    Ok(Status {
+        role: role_name(config.role).to_owned(),
+        node: config.node.clone(),
+        pop: config.pop.clone(),
+        instance: config.instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        abi: abi::VERSION,
+        placement: abi::PLACEMENT,
+        generation: view.core.generation(),
+        uptime_seconds: view.since.elapsed().as_secs(),
+        start: match view.start {
+            Start::Fresh => "fresh",
+            Start::Adopted => "adopted",
+        }
+        .to_owned(),
+        seed_fingerprint: config.seed.as_ref().map(crate::daemon::wiring::seed_fingerprint),
+        interfaces: interfaces(view),
+        config_files: view.config.files(),
+        notices: view.config.notices(),
+        pools: pools.collect::<Result<_, Failure>>()?,
+        unresolved: unresolved(view),
+        findings: findings(view),
+    })
+}
+
+fn interfaces(view: &View<'_>) -> Vec<InterfaceStatus> {
+    let attachments = view.dataplane.attachments().into_iter();
+    attachments
+        .map(|a| InterfaceStatus {
+            interface: a.interface,
+            ifindex: a.ifindex,
+            mode: a.mode.map(|mode| mode.to_string()),
+            reason: a.reason,
+            program_id: a.program_id,
+        })
+        .collect()
+}
+
+fn unresolved(view: &View<'_>) -> Vec<Unresolved> {
+    let mut backends: Vec<IpAddr> =
+        view.core.config().pools.iter().flat_map(|p| p.backends.iter().map(|b| b.address)).collect();
+    backends.sort_unstable();
+    backends.dedup();
+    let reason = |backend| match view.core.resolution(backend) {
+        Some(Resolution::Resolved(_)) => None,
+        Some(Resolution::Unresolved(reason)) => Some(reason.clone()),
+        None => Some("no answer yet; what was known before holds".to_owned()),
+    };
+    backends
+        .into_iter()
+        .filter_map(|backend| reason(backend).map(|reason| Unresolved { backend, reason }))
+        .collect()
+}
+
+fn findings(view: &View<'_>) -> Vec<HostFinding> {
+    view.host.findings(view.core.config()).into_iter().map(finding).collect()
+}
+
+/// A host check's finding, as it travels.
+pub fn finding(finding: Finding) -> HostFinding {
+    HostFinding {
+        severity: match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        }
+        .to_owned(),
+        what: finding.what,
+        why: finding.why,
+        fix: finding.fix,
+    }
+}
+
+/// All counters.
+pub fn stats(view: &View<'_>) -> Result<Stats, Failure> {
+    let program = match view.core.config().role {
+        Role::Ingress => Program::Ingress,
+        Role::Backend => Program::Backend,
+    };
+    let verdicts = view.dataplane.verdicts()?.into_iter().filter(|(v, _)| v.program() == program);
+    Ok(Stats {
+        generation: view.core.generation(),
+        verdicts: verdicts
+            .map(|(v, count)| VerdictCount {
+                verdict: v.name().to_owned(),
+                kind: kind_name(v.kind()).to_owned(),
+                packets: count.packets,
+                bytes: count.bytes,
+                explanation: v.explanation().to_owned(),
+            })
+            .collect(),
+        vips: view
+            .dataplane
+            .vip_counters()?
+            .into_iter()
+            .map(|(vip, c)| VipCount { vip, packets: c.packets, bytes: c.bytes })
+            .collect(),
+        backends: view
+            .dataplane
+            .backend_counters()?
+            .into_iter()
+            .map(|(pool, address, c)| BackendCount { pool, address, packets: c.packets, bytes: c.bytes })
+            .collect(),
+    })
+}
+
+/// All VIPs.
+pub fn vips(view: &View<'_>) -> Result<Vips, Failure> {
+    let counters: HashMap<VipKey, Counter> = view.dataplane.vip_counters()?.into_iter().collect();
+    let vips = view.core.config().vips.iter().map(|v| {
+        let count = counters.get(&v.key).copied().unwrap_or_default();
+        VipRow {
+            vip: v.key,
+            pool: (!v.pool.is_empty()).then(|| v.pool.clone()),
+            second_chance: v.second_chance,
+            packets: count.packets,
+            bytes: count.bytes,
+        }
+    });
+    Ok(Vips { vips: vips.collect() })
+}
+
+/// All pools.
+pub fn pools(view: &View<'_>) -> Result<Pools, Failure> {
+    let config = view.core.config();
+    let rows = config.pools.iter().map(|p| pool_row(view, config, p));
+    Ok(Pools { pools: rows.collect::<Result<_, _>>()? })
+}
+
+/// One pool.
+pub fn pool(view: &View<'_>, name: &str) -> Result<PoolDetail, Failure> {
+    let config = view.core.config();
+    let pool = config.pools.iter().find(|p| p.name == name).ok_or_else(|| {
+        let known: Vec<&str> = config.pools.iter().map(|p| p.name.as_str()).collect();
+        let hint = if known.is_empty() { "there are no pools".to_owned() } else { known.join(", ") };
+        Failure::new(Code::NotFound, format!("there is no pool \"{name}\"")).hint(format!("known: {hint}"))
+    })?;
+    let counters = member_counters(view)?;
+    Ok(PoolDetail { row: pool_row(view, config, pool)?, members: members(view, &counters, pool)? })
+}
+
+/// All backends.
+pub fn backends(view: &View<'_>) -> Result<Backends, Failure> {
+    let counters = member_counters(view)?;
+    let mut backends = Vec::new();
+    for pool in &view.core.config().pools {
+        backends.extend(members(view, &counters, pool)?);
+    }
+    Ok(Backends { backends })
+}
+
+fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Failure> {
+    Ok(PoolRow {
+        pool: pool.name.clone(),
+        encapsulation: encapsulation_name(pool.encapsulation).to_owned(),
+        table: table_name(pool.table).to_owned(),
+        slots: pool.slots,
+        vips: config.vips.iter().filter(|v| v.pool == pool.name).count(),
+        backends: pool.backends.len(),
+        active: pool.backends.iter().filter(|b| b.state == BackendState::Active).count(),
+        owners: view.dataplane.owners(&pool.name)?.fingerprint,
+    })
+}
+
+type MemberCounters = HashMap<(String, IpAddr), Counter>;
+
+fn member_counters(view: &View<'_>) -> Result<MemberCounters, Failure> {
+    Ok(view.dataplane.backend_counters()?.into_iter().map(|(pool, b, c)| ((pool, b), c)).collect())
+}
+
+fn members(view: &View<'_>, counters: &MemberCounters, pool: &Pool) -> Result<Vec<BackendRow>, Failure> {
+    let owners = view.dataplane.owners(&pool.name)?;
+    let row = |b: &Backend| {
+        let count = counters.get(&(pool.name.clone(), b.address)).copied().unwrap_or_default();
+        let owned_slots = owners.slots.get(&b.address).copied().unwrap_or(0);
+        BackendRow {
+            pool: pool.name.clone(),
+            address: b.address,
+            weight: b.weight,
+            state: state_name(b.state).to_owned(),
+            pop: b.pop.clone(),
+            owned_slots,
+            share_ppm: share_ppm(owned_slots, pool.slots),
+            packets: count.packets,
+            bytes: count.bytes,
+            next_hop: match view.core.resolution(b.address) {
+                Some(Resolution::Resolved(hop)) => next_hop(hop),
+                Some(Resolution::Unresolved(reason)) => NextHopStatus::Unresolved { reason: reason.clone() },
+                None => NextHopStatus::Pending,
+            },
+        }
+    };
+    Ok(pool.backends.iter().map(row).collect())
+}
+
+fn share_ppm(owned: u32, slots: u32) -> u32 {
+    let ppm = u64::from(owned) * 1_000_000 / u64::from(slots.max(1));
+    u32::try_from(ppm).unwrap_or(u32::MAX)
+}
+
+fn next_hop(hop: &NextHop) -> NextHopStatus {
+    NextHopStatus::Resolved {
+        interface: hop.interface.clone(),
+        mac: mac_text(hop.destination_mac),
+        mtu: hop.mtu,
+    }
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Where each flow goes.
+pub fn trace(view: &mut View<'_>, flows: Vec<FlowSpec>) -> Result<Traces, Failure> {
+    let traces = flows.into_iter().map(|flow| trace_one(view, flow));
+    Ok(Traces { traces: traces.collect::<Result<_, _>>()? })
+}
+
+fn trace_one(view: &mut View<'_>, spec: FlowSpec) -> Result<TraceRow, Failure> {
+    let protocol: Protocol = spec.protocol.parse().ok().filter(|p| *p != Protocol::Any).ok_or_else(|| {
+        Failure::new(Code::InvalidRequest, format!("protocol \"{}\" cannot be traced", spec.protocol))
+            .hint("tcp or udp")
+    })?;
+    if spec.source.is_ipv4() != spec.destination.is_ipv4() {
+        return Err(Failure::new(
+            Code::InvalidRequest,
+            format!("{} and {} are of different families", spec.source, spec.destination),
+        )
+        .hint("a packet has two IPv4 addresses or two IPv6 addresses"));
+    }
+    let flow = Flow { protocol, source: spec.source, destination: spec.destination };
+    let trace = view.dataplane.trace(&flow)?;
+    Ok(TraceRow {
+        flow: spec,
+        verdict: trace.verdict.name().to_owned(),
+        explanation: trace.verdict.explanation().to_owned(),
+        kind: kind_name(trace.verdict.kind()).to_owned(),
+        vip: trace.vip,
+        pool: trace.pool,
+        slot: trace.slot,
+        backend: trace.backend,
+        encapsulation: trace.encapsulation.map(|encap| carried_by(encap).to_owned()),
+        outer: trace.outer.map(|outer| OuterHeader {
+            source: outer.source,
+            destination: outer.destination,
+            source_port: outer.source_port,
+        }),
+        next_hop: trace.next_hop.map(|way| frame_way(view, trace.backend, &way)),
+    })
+}
+
+fn frame_way(view: &View<'_>, backend: Option<IpAddr>, way: &Way) -> FrameWay {
+    let known = match backend.and_then(|b| view.core.resolution(b)) {
+        Some(Resolution::Resolved(hop)) if hop.ifindex == way.ifindex => Some(hop.interface.clone()),
+        _ => None,
+    };
+    FrameWay {
+        interface: known.unwrap_or_else(|| format!("#{}", way.ifindex)),
+        ifindex: way.ifindex,
+        source_mac: mac_text(way.source_mac),
+        mac: mac_text(way.destination_mac),
+        mtu: way.mtu,
+    }
+}
+
+/// The word of the configuration language.
+const fn carried_by(encap: Encap) -> &'static str {
+    encapsulation_name(match encap {
+        Encap::L2 => Encapsulation::L2,
+        Encap::Ipip4 | Encap::Ipip6 => Encapsulation::Ipip,
+        Encap::Gue4 | Encap::Gue6 => Encapsulation::Gue,
+    })
+}
+
+/// What a change did, as it travels.
+pub fn changed(outcome: Outcome, dry_run: bool) -> Changed {
+    let row = |d: crate::daemon::diff::Difference| ChangeRow {
+        subject: d.subject.to_owned(),
+        name: d.name,
+        what: d.what.name().to_owned(),
+        detail: d.detail,
+    };
+    Changed {
+        generation: outcome.generation,
+        dry_run,
+        changes: outcome.differences.into_iter().map(row).collect(),
+        files: outcome.files,
+    }
+}
+
+/// The word of the configuration language.
+pub const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Ingress => "ingress",
+        Role::Backend => "backend",
+    }
+}
+
+const fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Transmit => "transmit",
+        Kind::Pass => "pass",
+        Kind::Drop => "drop",
+    }
+}

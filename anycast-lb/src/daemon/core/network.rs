@@ -1,0 +1,81 @@
+//! What follows from news about routes, neighbours and links.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::{Action, Core};
+use crate::model::{Config, Role};
+use crate::neighbour::{Event as NeighbourEvent, Resolution};
+
+impl Core {
+    /// Takes what the resolver reports.
+    pub(super) fn neighbour(&mut self, now: Instant, event: NeighbourEvent, out: &mut Vec<Action>) {
+        match event {
+            NeighbourEvent::NextHop { backend, resolution } => {
+                if self.resolutions.insert(backend, resolution.clone()).as_ref() == Some(&resolution) {
+                    return;
+                }
+                match &resolution {
+                    Resolution::Resolved(hop) => {
+                        tracing::info!(%backend, interface = %hop.interface, "backend is reachable");
+                    }
+                    Resolution::Unresolved(reason) => {
+                        tracing::warn!(%backend, %reason, "backend is not reachable");
+                    }
+                }
+                if self.serving {
+                    out.push(Action::SetNextHop(backend, resolution));
+                }
+            }
+            NeighbourEvent::Locals(locals) => {
+                tracing::info!(addresses = locals.len(), "own addresses known");
+                self.locals = Some(locals.clone());
+                if self.serving && self.config.role == Role::Backend {
+                    out.push(Action::SetLocals(locals));
+                }
+            }
+            NeighbourEvent::LinkDown { interface } => tracing::warn!(%interface, "link down"),
+            NeighbourEvent::LinkUp { interface } => {
+                tracing::info!(%interface, "link up");
+                // It may be a new device of the same name: see that the program is on it.
+                if self.attaches(&interface) {
+                    self.attach_at = Some(now);
+                }
+            }
+        }
+    }
+
+    fn attaches(&self, interface: &str) -> bool {
+        self.config.interfaces.iter().any(|i| i.name == interface)
+    }
+
+    /// Attaches where that is due and no change is under way.
+    pub(super) fn attach_if_due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.attach_at.is_some_and(|at| at <= now) && self.work.is_none() && self.serving {
+            self.attach_at = None;
+            out.push(Action::Attach(self.config.interfaces.clone()));
+        }
+    }
+
+    /// Tells the data plane what is known; what is not known yet stays as it is there.
+    pub(super) fn tell_next_hops(&self, config: &Config, out: &mut Vec<Action>) {
+        for backend in backends(config) {
+            if let Some(resolution) = self.resolutions.get(&backend) {
+                out.push(Action::SetNextHop(backend, resolution.clone()));
+            }
+        }
+    }
+
+    /// Watches the backends of the configuration in force and no others.
+    pub(super) fn forget_targets(&mut self, out: &mut Vec<Action>) {
+        let wanted = backends(&self.config);
+        self.resolutions.retain(|backend, _| wanted.contains(backend));
+        out.push(Action::SetTargets(wanted.into_iter().collect()));
+    }
+}
+
+/// Addresses of all backends, each once.
+pub(super) fn backends(config: &Config) -> BTreeSet<IpAddr> {
+    config.pools.iter().flat_map(|p| p.backends.iter().map(|b| b.address)).collect()
+}

@@ -1,0 +1,98 @@
+//! What the core is told and what it wants done.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::daemon::Failure;
+use crate::daemon::diff::Difference;
+use crate::daemon::ports::Change;
+use crate::model::{Config, Interface};
+use crate::neighbour::{Event as NeighbourEvent, Resolution};
+
+/// Names a caller who waits for an answer.
+pub type Ticket = u64;
+
+/// Who asked for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The daemon itself, at its start.
+    Start,
+    /// A caller of the API.
+    Caller(Ticket),
+    /// SIGHUP.
+    Signal,
+}
+
+/// A change and its conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Who asked.
+    pub origin: Origin,
+    /// What for.
+    pub change: Change,
+    /// Refuse unless this is the generation in force.
+    pub expect_generation: Option<u64>,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// What a successful change did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Generation now in force.
+    pub generation: u64,
+    /// What is (or, in a dry run, would be) different.
+    pub differences: Vec<Difference>,
+    /// Files written.
+    pub files: Vec<String>,
+}
+
+/// What happens to the daemon.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody wants a change.
+    Order(Order),
+    /// Routes, neighbours or links changed.
+    Neighbour(NeighbourEvent),
+    /// A deadline has passed.
+    Timer,
+    /// SIGTERM or SIGINT.
+    Terminate,
+    /// Answer to [`Action::Prepare`].
+    Prepared(Result<Arc<Config>, Failure>),
+    /// Answer to [`Action::Apply`].
+    Applied(Result<(), Failure>),
+    /// Answer to [`Action::Attach`].
+    Attached(Result<(), Failure>),
+    /// Answer to [`Action::Commit`].
+    Committed(Result<Vec<String>, Failure>),
+}
+
+/// What the daemon wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Work out a change; answered by [`Event::Prepared`].
+    Prepare(Change),
+    /// Watch the next hops of these backends.
+    SetTargets(Vec<IpAddr>),
+    /// Tell the data plane how a backend is reached.
+    SetNextHop(IpAddr, Resolution),
+    /// Tell the data plane which addresses are this host's own.
+    SetLocals(Vec<IpAddr>),
+    /// Put a configuration in force; answered by [`Event::Applied`].
+    Apply(Arc<Config>),
+    /// Attach to these interfaces; answered by [`Event::Attached`].
+    Attach(Vec<Interface>),
+    /// Write the prepared change; answered by [`Event::Committed`].
+    Commit,
+    /// Forget the prepared change.
+    Discard,
+    /// Answer a caller.
+    Reply(Ticket, Result<Outcome, Failure>),
+    /// A reload begins (`true`) or is over.
+    Reloading(bool),
+    /// The data plane is in force.
+    Ready,
+    /// Leave, with this result.
+    Exit(Result<(), Failure>),
+}

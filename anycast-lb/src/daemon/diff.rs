@@ -1,0 +1,309 @@
+//! What differs between two configurations, in the operator's words.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::{Code, Failure};
+use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, TableKind, Vip};
+
+/// What happened to a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It has other properties.
+    Changed,
+}
+
+impl What {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            What::Added => "added",
+            What::Removed => "removed",
+            What::Changed => "changed",
+        }
+    }
+}
+
+/// One difference; displays as `backend web 10.0.0.13 changed: weight 100 -> 50`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Kind of thing: `vip`, `pool`, `backend`, `interface`, `prefix`, `setting`.
+    pub subject: &'static str,
+    /// Which one.
+    pub name: String,
+    /// What happened to it.
+    pub what: What,
+    /// How it is now, or what changed; may be empty.
+    pub detail: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.subject, self.name, self.what.name())?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+/// All that differs from `old` to `new`: settings, interfaces, prefixes, VIPs, then pools with
+/// their backends. The order of entries in the files is no difference.
+pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
+    let mut out = Vec::new();
+    settings(old, new, &mut out);
+    keyed(
+        "interface",
+        old.interfaces.iter().map(|i| (i.name.clone(), i)),
+        new.interfaces.iter().map(|i| (i.name.clone(), i)),
+        |i| format!("mode {}", format!("{:?}", i.mode).to_lowercase()),
+        &mut out,
+    );
+    keyed(
+        "prefix",
+        old.prefixes.iter().map(|p| (p.to_string(), p)),
+        new.prefixes.iter().map(|p| (p.to_string(), p)),
+        |_| String::new(),
+        &mut out,
+    );
+    keyed(
+        "allowed sender",
+        old.allowed_senders.iter().map(|p| (p.to_string(), p)),
+        new.allowed_senders.iter().map(|p| (p.to_string(), p)),
+        |_| String::new(),
+        &mut out,
+    );
+    keyed(
+        "vip",
+        old.vips.iter().map(|v| (v.key.to_string(), v)),
+        new.vips.iter().map(|v| (v.key.to_string(), v)),
+        vip_detail,
+        &mut out,
+    );
+    keyed(
+        "pool",
+        old.pools.iter().map(|p| (p.name.clone(), PoolProperties(p))),
+        new.pools.iter().map(|p| (p.name.clone(), PoolProperties(p))),
+        |p| pool_detail(p.0),
+        &mut out,
+    );
+    keyed("backend", members(old), members(new), |b| backend_detail(b), &mut out);
+    out
+}
+
+/// Refuses a change of what is fixed while the daemon runs.
+///
+/// # Errors
+/// Names each such key.
+pub fn fixed(old: &Config, new: &Config) -> Result<(), Failure> {
+    let keys: Vec<&str> = [
+        ("role", old.role != new.role),
+        ("instance", old.instance != new.instance),
+        ("bpffs", old.bpffs != new.bpffs),
+        ("source", old.sources != new.sources),
+        ("control.socket", old.control.socket != new.control.socket),
+        ("control.group", old.control.group != new.control.group),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let verb = if keys.len() == 1 { "takes" } else { "take" };
+    Err(Failure::new(Code::NeedsRestart, format!("{} {verb} effect only at a start", keys.join(", ")))
+        .hint("restart the daemon; the pinned data plane goes on forwarding meanwhile"))
+}
+
+/// A pool without its members, which are compared one by one.
+struct PoolProperties<'a>(&'a Pool);
+
+impl PartialEq for PoolProperties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let without = |p: &Pool| Pool { backends: Vec::new(), ..p.clone() };
+        without(self.0) == without(other.0)
+    }
+}
+
+fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
+    let mut setting = |name: &str, differs: bool, detail: String| {
+        if differs {
+            out.push(Difference { subject: "setting", name: name.to_owned(), what: What::Changed, detail });
+        }
+    };
+    let arrow = |a: &str, b: &str| format!("{a} -> {b}");
+    setting("node", old.node != new.node, arrow(&old.node, &new.node));
+    setting("pop", old.pop != new.pop, arrow(&old.pop, &new.pop));
+    // The seed is secret: that it changed is all that is said.
+    setting("hash_seed", old.seed != new.seed, "every flow may move".to_owned());
+    let unmatched = |c: &Config| if c.unmatched_pass { "pass" } else { "drop" };
+    setting("unmatched", old.unmatched_pass != new.unmatched_pass, arrow(unmatched(old), unmatched(new)));
+    setting(
+        "control.write_back",
+        old.control.write_back != new.control.write_back,
+        arrow(&old.control.write_back.to_string(), &new.control.write_back.to_string()),
+    );
+}
+
+/// Compares two sets of named things.
+fn keyed<K: Ord + fmt::Display, T: PartialEq>(
+    subject: &'static str,
+    old: impl Iterator<Item = (K, T)>,
+    new: impl Iterator<Item = (K, T)>,
+    describe: impl Fn(&T) -> String,
+    out: &mut Vec<Difference>,
+) {
+    let mut old: BTreeMap<K, T> = old.collect();
+    let mut difference = |name: String, what, detail| out.push(Difference { subject, name, what, detail });
+    for (key, now) in new {
+        match old.remove(&key) {
+            None => difference(key.to_string(), What::Added, describe(&now)),
+            Some(before) if before != now => {
+                let (a, b) = (describe(&before), describe(&now));
+                difference(key.to_string(), What::Changed, changed_words(&a, &b));
+            }
+            Some(_) => {}
+        }
+    }
+    for (key, before) in old {
+        difference(key.to_string(), What::Removed, describe(&before));
+    }
+}
+
+/// Of two lists of properties (`weight 100, state active`), those that differ, as `weight 100 -> 50`.
+fn changed_words(before: &str, now: &str) -> String {
+    let differing: Vec<String> = before
+        .split(", ")
+        .zip(now.split(", "))
+        .filter(|(a, b)| a != b)
+        .map(|(a, b)| format!("{a} -> {}", b.split_once(' ').map_or(b, |(_, value)| value)))
+        .collect();
+    differing.join(", ")
+}
+
+fn members(config: &Config) -> impl Iterator<Item = (String, &Backend)> {
+    config.pools.iter().flat_map(|p| p.backends.iter().map(|b| (member_name(&p.name, b.address), b)))
+}
+
+fn member_name(pool: &str, address: IpAddr) -> String {
+    format!("{pool} {address}")
+}
+
+fn vip_detail(vip: &&Vip) -> String {
+    format!("pool {}, second_chance {}", if vip.pool.is_empty() { "-" } else { &vip.pool }, vip.second_chance)
+}
+
+fn pool_detail(pool: &Pool) -> String {
+    let rescue = if pool.rescue.is_empty() { "-".to_owned() } else { pool.rescue.join("+") };
+    format!(
+        "encapsulation {}, table {}, slots {}, margin {}, hops {}, rescue {rescue}, fill_time {:?}, drain_timeout {:?}",
+        encapsulation_name(pool.encapsulation),
+        table_name(pool.table),
+        pool.slots,
+        f64::from(pool.margin_ppm) / 1e6,
+        pool.hops,
+        pool.fill_time,
+        pool.drain_timeout,
+    )
+}
+
+fn backend_detail(backend: &Backend) -> String {
+    format!(
+        "weight {}, state {}, pop {}",
+        backend.weight,
+        state_name(backend.state),
+        backend.pop.as_deref().unwrap_or("-")
+    )
+}
+
+/// The word of the configuration language.
+pub const fn state_name(state: BackendState) -> &'static str {
+    match state {
+        BackendState::Filling => "filling",
+        BackendState::Active => "active",
+        BackendState::Draining => "draining",
+    }
+}
+
+/// The word of the configuration language.
+pub const fn encapsulation_name(encapsulation: Encapsulation) -> &'static str {
+    match encapsulation {
+        Encapsulation::Gue => "gue",
+        Encapsulation::Ipip => "ipip",
+        Encapsulation::L2 => "l2",
+    }
+}
+
+/// The word of the configuration language.
+pub const fn table_name(table: TableKind) -> &'static str {
+    match table {
+        TableKind::Rendezvous => "rendezvous",
+        TableKind::Maglev => "maglev",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::testing;
+
+    fn lines(old: &Config, new: &Config) -> Vec<String> {
+        differences(old, new).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn equal_configurations_and_reordered_entries_have_no_differences() {
+        let old = testing::config();
+        let mut new = old.clone();
+        new.pools[0].backends.reverse();
+        new.vips.reverse();
+        assert_eq!(lines(&old, &new), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_named() {
+        let old = testing::config();
+        let mut new = old.clone();
+        new.pools[0].backends[0].weight = 50;
+        new.pools[0].backends.remove(1);
+        new.pools[0].slots = 2048;
+        new.vips.clear();
+        new.unmatched_pass = true;
+        assert_eq!(
+            lines(&old, &new),
+            [
+                "setting unmatched changed: drop -> pass",
+                "vip 203.0.113.1:443/tcp removed: pool web, second_chance true",
+                "pool web changed: slots 1024 -> 2048",
+                "backend web 10.0.0.11 changed: weight 100 -> 50",
+                "backend web 10.0.0.12 removed: weight 100, state active, pop -",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_new_seed_is_reported_without_being_told() {
+        let old = testing::config();
+        let mut new = old.clone();
+        new.seed = Some(crate::model::Seed([0xab; 16]));
+        let lines = lines(&old, &new);
+        assert_eq!(lines, ["setting hash_seed changed: every flow may move"]);
+    }
+
+    #[test]
+    fn what_is_fixed_at_start_is_refused_by_name() {
+        let old = testing::config();
+        let mut new = old.clone();
+        new.instance = "other".to_owned();
+        new.bpffs = "/elsewhere".into();
+        let failure = fixed(&old, &new).expect_err("must be refused");
+        assert_eq!(failure.code, Code::NeedsRestart);
+        assert!(failure.message.starts_with("instance, bpffs take effect"), "{}", failure.message);
+        assert_eq!(fixed(&old, &old), Ok(()));
+    }
+}

@@ -1,0 +1,134 @@
+//! What the daemon needs of the world, as traits, so that its decisions are tested without a kernel.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anycast_lb_common::abi::{Counter, Verdict};
+
+use super::Failure;
+use crate::config::edit::Edit;
+use crate::dataplane::{Attachment, Flow, Trace};
+use crate::host::Finding;
+use crate::model::{Config, Interface, VipKey};
+use crate::neighbour::Resolution;
+
+/// Who owns the slots of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owners {
+    /// Equal on two nodes when new flows go to the same backends on both.
+    pub fingerprint: String,
+    /// Slots owned by each backend; one that owns none may be absent.
+    pub slots: BTreeMap<IpAddr, u32>,
+}
+
+/// The maps and programs in the kernel.
+pub trait DataplanePort: Send {
+    /// Attaches the program to these interfaces and to no others; those already attached stay.
+    ///
+    /// # Errors
+    /// An interface is missing, carries a foreign program or cannot do the asked mode.
+    fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure>;
+
+    /// Where and how the program is attached.
+    fn attachments(&self) -> Vec<Attachment>;
+
+    /// Makes the maps hold this configuration: wholly, or on error not at all.
+    ///
+    /// # Errors
+    /// It does not fit, or the kernel refused.
+    fn apply(&mut self, config: &Config) -> Result<(), Failure>;
+
+    /// Says how a backend is reached; members that come with a later `apply` use it too.
+    ///
+    /// # Errors
+    /// The maps cannot be written.
+    fn set_next_hop(&mut self, backend: IpAddr, resolution: &Resolution) -> Result<(), Failure>;
+
+    /// Says which addresses are this host's own (backend role).
+    ///
+    /// # Errors
+    /// The maps cannot be written.
+    fn set_locals(&mut self, locals: &[IpAddr]) -> Result<(), Failure>;
+
+    /// Counters of all verdicts.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure>;
+
+    /// Counters of all VIPs.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    fn vip_counters(&self) -> Result<Vec<(VipKey, Counter)>, Failure>;
+
+    /// Counters of all (pool, backend) pairs.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, Failure>;
+
+    /// Who owns the slots of a pool of the configuration in force.
+    ///
+    /// # Errors
+    /// There is no such pool.
+    fn owners(&self, pool: &str) -> Result<Owners, Failure>;
+
+    /// What would happen to a packet of this flow; live counters stay as they are.
+    ///
+    /// # Errors
+    /// The kernel refused the test run.
+    fn trace(&mut self, flow: &Flow) -> Result<Trace, Failure>;
+}
+
+/// A change of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Edits of the file, made by command.
+    Edits(Vec<Edit>),
+    /// The file was edited by hand: read it again.
+    Reload,
+}
+
+/// The configuration files.
+pub trait ConfigPort: Send {
+    /// Works a change out in memory and keeps it until [`Self::commit`] or [`Self::discard`].
+    ///
+    /// # Errors
+    /// The result would be invalid, or a file cannot be read.
+    fn prepare(&mut self, change: &Change) -> Result<Arc<Config>, Failure>;
+
+    /// Makes the prepared change the truth on disk. Returns the files written.
+    ///
+    /// # Errors
+    /// A file changed meanwhile or cannot be written; nothing is written then.
+    fn commit(&mut self) -> Result<Vec<String>, Failure>;
+
+    /// Forgets the prepared change.
+    fn discard(&mut self);
+
+    /// The files in force, the main one first.
+    fn files(&self) -> Vec<String>;
+
+    /// What the operator should know about the configuration that is no mistake.
+    fn notices(&self) -> Vec<String>;
+}
+
+/// The watcher of routes and neighbours.
+pub trait ResolverPort: Send {
+    /// Names all the backends whose next hop is wanted.
+    fn set_targets(&mut self, targets: Vec<IpAddr>);
+}
+
+/// The service manager and the API socket: who waits to be told.
+pub trait HostPort: Send {
+    /// The data plane is in force; requests may come.
+    fn ready(&mut self);
+    /// A reload begins (`true`) or is over (`false`).
+    fn reloading(&mut self, begins: bool);
+    /// The daemon leaves.
+    fn stopping(&mut self);
+    /// What on this host will bite.
+    fn findings(&self, config: &Config) -> Vec<Finding>;
+}

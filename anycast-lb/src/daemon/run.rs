@@ -1,0 +1,269 @@
+//! The loop: event → [`Core::step`] → actions → drivers, until told to leave.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Failure;
+use super::core::{Action, Core, Event, Order, Origin, Outcome, Ticket};
+use super::ports::{Change, ConfigPort, DataplanePort, HostPort, ResolverPort};
+use crate::dataplane::Start;
+use crate::neighbour::Event as NeighbourEvent;
+
+/// Requests that may wait before callers are slowed down.
+const REQUEST_BACKLOG: usize = 64;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    Terminate,
+}
+
+/// All drivers.
+pub struct Drivers {
+    /// Maps and programs.
+    pub dataplane: Box<dyn DataplanePort>,
+    /// Configuration files.
+    pub config: Box<dyn ConfigPort>,
+    /// Next hops.
+    pub resolver: Box<dyn ResolverPort>,
+    /// Service manager and API.
+    pub host: Box<dyn HostPort>,
+}
+
+/// What a reader may look at; handed to [`Handle::inspect`].
+pub struct View<'a> {
+    /// Decisions so far.
+    pub core: &'a Core,
+    /// Maps and programs: counters, attachments, trace.
+    pub dataplane: &'a mut dyn DataplanePort,
+    /// Configuration files.
+    pub config: &'a dyn ConfigPort,
+    /// Host checks.
+    pub host: &'a dyn HostPort,
+    /// Whether the data plane was found pinned.
+    pub start: Start,
+    /// When this daemon began.
+    pub since: Instant,
+}
+
+type Inspection = Box<dyn FnOnce(&mut View<'_>) + Send>;
+
+/// A request to the loop.
+enum Request {
+    Change { order: Order, reply: oneshot::Sender<Result<Outcome, Failure>> },
+    Inspect(Inspection),
+}
+
+/// By which the API reaches the loop.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+/// The loop's end of a [`Handle`].
+pub struct Requests(mpsc::Receiver<Request>);
+
+impl Handle {
+    /// A handle and the end that [`Daemon::run`] takes.
+    pub fn new() -> (Self, Requests) {
+        let (requests, receiver) = mpsc::channel(REQUEST_BACKLOG);
+        (Handle { requests }, Requests(receiver))
+    }
+
+    /// Asks for a change and waits until it is in force and written.
+    ///
+    /// # Errors
+    /// It was refused or failed; nothing has changed then.
+    pub async fn change(
+        &self,
+        change: Change,
+        expect_generation: Option<u64>,
+        dry_run: bool,
+    ) -> Result<Outcome, Failure> {
+        let (reply, answer) = oneshot::channel();
+        // The loop puts its own ticket in.
+        let order = Order { origin: Origin::Caller(0), change, expect_generation, dry_run };
+        let request = Request::Change { order, reply };
+        self.requests.send(request).await.map_err(|_| Failure::unavailable())?;
+        answer.await.map_err(|_| Failure::unavailable())?
+    }
+
+    /// Runs `look` inside the loop.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let inspection: Inspection = Box::new(move |view| {
+            // A caller that has gone away needs no answer.
+            let _ = reply.send(look(view));
+        });
+        self.requests.send(Request::Inspect(inspection)).await.map_err(|_| Failure::unavailable())?;
+        answer.await.map_err(|_| Failure::unavailable())
+    }
+}
+
+/// A daemon ready to run.
+pub struct Daemon {
+    core: Core,
+    drivers: Drivers,
+    start: Start,
+    since: Instant,
+    waiting: HashMap<Ticket, oneshot::Sender<Result<Outcome, Failure>>>,
+    next_ticket: Ticket,
+}
+
+/// What wakes the loop.
+enum Wake {
+    Request(Request),
+    Event(Event),
+}
+
+impl Daemon {
+    /// Puts the parts together.
+    pub fn new(core: Core, drivers: Drivers, start: Start) -> Self {
+        Daemon { core, drivers, start, since: Instant::now(), waiting: HashMap::new(), next_ticket: 1 }
+    }
+
+    /// Runs until a signal ends it, or the start fails.
+    ///
+    /// # Errors
+    /// The start failed.
+    pub async fn run(
+        mut self,
+        requests: Requests,
+        mut neighbours: mpsc::Receiver<NeighbourEvent>,
+        mut signals: mpsc::Receiver<Signal>,
+    ) -> Result<(), Failure> {
+        let mut requests = requests.0;
+        let actions = self.core.start(Instant::now());
+        if let Some(result) = self.perform_all(actions) {
+            return result;
+        }
+        loop {
+            let deadline = self.core.deadline();
+            let wake = tokio::select! {
+                // In this order: what the world says before what somebody wants.
+                biased;
+                signal = signals.recv() => match signal {
+                    Some(Signal::Reload) => Wake::Event(Event::Order(reload_by_signal())),
+                    Some(Signal::Terminate) | None => Wake::Event(Event::Terminate),
+                },
+                Some(event) = neighbours.recv() => Wake::Event(Event::Neighbour(event)),
+                () = sleep_until(deadline) => Wake::Event(Event::Timer),
+                Some(request) = requests.recv() => Wake::Request(request),
+            };
+            let event = match wake {
+                Wake::Event(event) => event,
+                Wake::Request(Request::Inspect(look)) => {
+                    look(&mut self.view());
+                    continue;
+                }
+                Wake::Request(Request::Change { mut order, reply }) => {
+                    order.origin = Origin::Caller(self.next_ticket);
+                    self.waiting.insert(self.next_ticket, reply);
+                    self.next_ticket += 1;
+                    Event::Order(order)
+                }
+            };
+            let actions = self.core.step(Instant::now(), event);
+            if let Some(result) = self.perform_all(actions) {
+                return result;
+            }
+        }
+    }
+
+    fn view(&mut self) -> View<'_> {
+        View {
+            core: &self.core,
+            dataplane: self.drivers.dataplane.as_mut(),
+            config: self.drivers.config.as_ref(),
+            host: self.drivers.host.as_ref(),
+            start: self.start,
+            since: self.since,
+        }
+    }
+
+    /// Performs actions and what follows from their results; the daemon's result if it is to leave.
+    fn perform_all(&mut self, actions: Vec<Action>) -> Option<Result<(), Failure>> {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            let answer = match action {
+                Action::Exit(result) => {
+                    self.drivers.host.stopping();
+                    return Some(result);
+                }
+                Action::Reply(ticket, result) => {
+                    if let Some(reply) = self.waiting.remove(&ticket) {
+                        // A caller that has gone away needs no answer.
+                        let _ = reply.send(result);
+                    }
+                    None
+                }
+                other => self.drivers.perform(other),
+            };
+            if let Some(event) = answer {
+                actions.extend(self.core.step(Instant::now(), event));
+            }
+        }
+        None
+    }
+}
+
+impl Drivers {
+    /// Does one thing; the event that answers it, if it has one.
+    pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Prepare(change) => return Some(Event::Prepared(self.config.prepare(&change))),
+            Action::Apply(config) => return Some(Event::Applied(self.dataplane.apply(&config))),
+            Action::Attach(interfaces) => {
+                let result = self.dataplane.attach(&interfaces);
+                if result.is_ok() {
+                    for a in self.dataplane.attachments() {
+                        let mode = a.mode.map(tracing::field::display);
+                        let reason = a.reason.as_deref();
+                        tracing::info!(interface = %a.interface, mode, reason, "attached");
+                    }
+                }
+                return Some(Event::Attached(result));
+            }
+            Action::Commit => return Some(Event::Committed(self.config.commit())),
+            Action::Discard => self.config.discard(),
+            Action::SetTargets(targets) => self.resolver.set_targets(targets),
+            Action::SetNextHop(backend, resolution) => {
+                if let Err(failure) = self.dataplane.set_next_hop(backend, &resolution) {
+                    tracing::error!(%backend, %failure, "next hop not set");
+                }
+            }
+            Action::SetLocals(locals) => {
+                if let Err(failure) = self.dataplane.set_locals(&locals) {
+                    tracing::error!(%failure, "own addresses not set");
+                }
+            }
+            Action::Reloading(begins) => self.host.reloading(begins),
+            Action::Ready => self.host.ready(),
+            // Those need the loop itself.
+            Action::Reply(..) | Action::Exit(_) => {}
+        }
+        None
+    }
+}
+
+fn reload_by_signal() -> Order {
+    Order { origin: Origin::Signal, change: Change::Reload, expect_generation: None, dry_run: false }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,305 @@
+//! A small configuration and drivers that only remember, for tests.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
+
+use super::ports::{Change, ConfigPort, DataplanePort, HostPort, Owners, ResolverPort};
+use super::run::Drivers;
+use super::{Code, Failure};
+use crate::config::edit::Edit;
+use crate::dataplane::{Attachment, Flow, Mode, Trace, Way};
+use crate::model::{
+    Backend, BackendState, Config, Control, Encapsulation, Interface, Pool, Protocol, Role, Seed, TableKind,
+    Vip, VipKey, XdpMode,
+};
+use crate::neighbour::{NextHop, Resolution};
+
+/// 10.0.0.`last`.
+pub fn backend_address(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+/// 203.0.113.1:443/tcp.
+pub fn vip_key() -> VipKey {
+    VipKey { address: IpAddr::from([203, 0, 113, 1]), port: Some(443), protocol: Protocol::Tcp }
+}
+
+/// A backend at 10.0.0.`last`.
+pub fn backend(last: u8) -> Backend {
+    Backend { address: backend_address(last), weight: 100, state: BackendState::Active, pop: None }
+}
+
+/// An ingress node with one VIP and pool `web` of 10.0.0.11 and 10.0.0.12.
+pub fn config() -> Config {
+    Config {
+        role: Role::Ingress,
+        node: "lb1".to_owned(),
+        pop: "fra1".to_owned(),
+        instance: "default".to_owned(),
+        bpffs: "/sys/fs/bpf".into(),
+        state_dir: "/var/lib/anycast-lb".into(),
+        seed: Some(Seed([7; 16])),
+        unmatched_pass: false,
+        sources: Vec::new(),
+        interfaces: vec![Interface { name: "eth0".to_owned(), mode: XdpMode::Auto }],
+        control: Control { socket: "/run/anycast-lb/control.sock".into(), group: None, write_back: true },
+        pools: vec![Pool {
+            name: "web".to_owned(),
+            encapsulation: Encapsulation::Gue,
+            table: TableKind::Rendezvous,
+            slots: 1024,
+            margin_ppm: 30_000,
+            hops: 3,
+            rescue: Vec::new(),
+            fill_time: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(1800),
+            backends: vec![backend(11), backend(12)],
+        }],
+        vips: vec![Vip { key: vip_key(), pool: "web".to_owned(), second_chance: true }],
+        prefixes: Vec::new(),
+        allowed_senders: Vec::new(),
+        metrics: None,
+    }
+}
+
+/// A next hop by which `last` is reached.
+pub fn resolved(last: u8) -> Resolution {
+    Resolution::Resolved(NextHop {
+        interface: "eth0".to_owned(),
+        ifindex: 2,
+        source: backend_address(2),
+        source_mac: [2, 0, 0, 0, 0, 2],
+        destination_mac: [2, 0, 0, 0, 0, last],
+        mtu: 1500,
+        gateway: None,
+    })
+}
+
+/// What the fakes remember, and which of their calls are to fail.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Calls in order, as words.
+    pub calls: Vec<String>,
+    /// What the data plane holds.
+    pub applied: Option<Config>,
+    /// What the file says.
+    pub file: Option<Config>,
+    /// Next hops the data plane was told.
+    pub next_hops: BTreeMap<IpAddr, Resolution>,
+    /// Backends whose next hop is followed.
+    pub targets: Vec<IpAddr>,
+    /// Names of calls that fail: `prepare`, `apply`, `attach`, `commit`; each entry fails once.
+    pub failing: Vec<&'static str>,
+    prepared: Option<Config>,
+}
+
+impl World {
+    fn call(&mut self, name: &'static str) -> Result<(), Failure> {
+        self.calls.push(name.to_owned());
+        match self.failing.iter().position(|f| *f == name) {
+            Some(at) => {
+                self.failing.remove(at);
+                Err(Failure::new(Code::Dataplane, format!("{name} failed")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Shared by all fakes of one daemon.
+#[derive(Clone, Default)]
+pub struct Fake(Arc<Mutex<World>>);
+
+impl Fake {
+    /// A world whose file says `config`.
+    pub fn new(config: &Config) -> Self {
+        let fake = Fake::default();
+        fake.world().file = Some(config.clone());
+        fake
+    }
+
+    /// What happened so far.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().expect("no test panics while it holds this")
+    }
+
+    /// Fakes for all ports.
+    pub fn drivers(&self) -> Drivers {
+        Drivers {
+            dataplane: Box::new(self.clone()),
+            config: Box::new(self.clone()),
+            resolver: Box::new(self.clone()),
+            host: Box::new(self.clone()),
+        }
+    }
+}
+
+impl DataplanePort for Fake {
+    fn attach(&mut self, _: &[Interface]) -> Result<(), Failure> {
+        self.world().call("attach")
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        vec![Attachment {
+            interface: "eth0".to_owned(),
+            ifindex: 2,
+            mode: Some(Mode::Native),
+            reason: None,
+            program_id: 17,
+        }]
+    }
+
+    fn apply(&mut self, config: &Config) -> Result<(), Failure> {
+        let mut world = self.world();
+        world.call("apply")?;
+        // Ways to what is in no pool are forgotten.
+        let used = |b: &IpAddr| config.pools.iter().any(|p| p.backends.iter().any(|m| m.address == *b));
+        world.next_hops.retain(|backend, _| used(backend));
+        world.applied = Some(config.clone());
+        Ok(())
+    }
+
+    fn set_next_hop(&mut self, backend: IpAddr, resolution: &Resolution) -> Result<(), Failure> {
+        self.world().next_hops.insert(backend, resolution.clone());
+        Ok(())
+    }
+
+    fn set_locals(&mut self, _: &[IpAddr]) -> Result<(), Failure> {
+        self.world().call("set_locals")
+    }
+
+    fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {
+        let count = |v| match v {
+            Verdict::ForwardedGue => Counter { packets: 10, bytes: 1000 },
+            Verdict::NotVip => Counter { packets: 1, bytes: 60 },
+            _ => Counter::default(),
+        };
+        Ok(VERDICTS.iter().map(|v| (*v, count(*v))).collect())
+    }
+
+    fn vip_counters(&self) -> Result<Vec<(VipKey, Counter)>, Failure> {
+        Ok(vec![(vip_key(), Counter { packets: 10, bytes: 1000 })])
+    }
+
+    fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, Failure> {
+        Ok(vec![
+            ("web".to_owned(), backend_address(11), Counter { packets: 6, bytes: 600 }),
+            ("web".to_owned(), backend_address(12), Counter { packets: 4, bytes: 400 }),
+        ])
+    }
+
+    fn owners(&self, _: &str) -> Result<Owners, Failure> {
+        Ok(Owners {
+            fingerprint: "00c0ffee00c0ffee".to_owned(),
+            slots: BTreeMap::from([(backend_address(11), 512), (backend_address(12), 512)]),
+        })
+    }
+
+    fn trace(&mut self, _: &Flow) -> Result<Trace, Failure> {
+        Ok(Trace {
+            vip: Some(vip_key()),
+            pool: Some("web".to_owned()),
+            slot: Some(5),
+            backend: Some(backend_address(11)),
+            verdict: Verdict::ForwardedGue,
+            next_hop: Some(Way {
+                ifindex: 2,
+                source_mac: [2, 0, 0, 0, 0, 2],
+                destination_mac: [2, 0, 0, 0, 0, 11],
+                mtu: 1500,
+            }),
+            encapsulation: Some(Encap::Gue4),
+            outer: None,
+        })
+    }
+}
+
+impl ConfigPort for Fake {
+    fn prepare(&mut self, change: &Change) -> Result<Arc<Config>, Failure> {
+        let mut world = self.world();
+        world.call("prepare")?;
+        let mut config = world.file.clone().expect("the test gave a file");
+        if let Change::Edits(edits) = change {
+            for edit in edits {
+                apply_edit(&mut config, edit);
+            }
+        }
+        world.prepared = Some(config.clone());
+        Ok(Arc::new(config))
+    }
+
+    fn commit(&mut self) -> Result<Vec<String>, Failure> {
+        let mut world = self.world();
+        world.call("commit")?;
+        world.file = world.prepared.take();
+        Ok(vec!["/etc/anycast-lb/config.toml".to_owned()])
+    }
+
+    fn discard(&mut self) {
+        self.world().prepared = None;
+    }
+
+    fn files(&self) -> Vec<String> {
+        vec!["/etc/anycast-lb/config.toml".to_owned()]
+    }
+
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl ResolverPort for Fake {
+    fn set_targets(&mut self, targets: Vec<IpAddr>) {
+        self.world().targets = targets;
+    }
+}
+
+impl HostPort for Fake {
+    fn ready(&mut self) {
+        self.world().calls.push("ready".to_owned());
+    }
+
+    fn reloading(&mut self, begins: bool) {
+        self.world().calls.push(format!("reloading {begins}"));
+    }
+
+    fn stopping(&mut self) {
+        self.world().calls.push("stopping".to_owned());
+    }
+
+    fn findings(&self, _: &Config) -> Vec<crate::host::Finding> {
+        Vec::new()
+    }
+}
+
+/// The few edits that the tests make.
+fn apply_edit(config: &mut Config, edit: &Edit) {
+    for pool in &mut config.pools {
+        match edit {
+            Edit::SetWeight { address, weight, .. } => {
+                for b in pool.backends.iter_mut().filter(|b| b.address == *address) {
+                    b.weight = *weight;
+                }
+            }
+            Edit::SetState { address, state, .. } => {
+                for b in pool.backends.iter_mut().filter(|b| b.address == *address) {
+                    b.state = *state;
+                }
+            }
+            Edit::AddBackend { pool: name, address, weight } if *name == pool.name => {
+                pool.backends.push(Backend {
+                    address: *address,
+                    weight: weight.unwrap_or(100),
+                    state: BackendState::Active,
+                    pop: None,
+                });
+            }
+            Edit::RemoveBackend { address, .. } => pool.backends.retain(|b| b.address != *address),
+            other => panic!("the fake does not know {other:?}"),
+        }
+    }
+}

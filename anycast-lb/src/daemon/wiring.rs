@@ -1,0 +1,105 @@
+//! The ports filled: the kernel, the files, the resolver, the service manager and the API.
+
+mod config_files;
+mod host;
+mod kernel;
+mod owners;
+mod resolver;
+
+use std::path::Path;
+
+use anycast_lb_common::abi::FlowKeys;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::core::Core;
+use super::run::{Daemon, Drivers, Handle, Signal};
+use super::{Code, Failure};
+use crate::config::{Loaded, Overrides};
+use crate::control::socket::Socket;
+use crate::dataplane::{Dataplane, Start};
+use crate::model::Seed;
+use crate::neighbour::Resolver;
+
+/// Runs the daemon with this configuration until a signal ends it.
+///
+/// The socket is claimed first, so that a second daemon of this instance touches nothing; it is
+/// served once the data plane is in force. When the daemon leaves, the data plane stays: programs,
+/// maps and links are pinned, and packets go on as they were.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<(), Failure> {
+    let config = loaded.config.clone();
+    let (socket, listener) = Socket::claim(&config.control.socket, config.control.group.as_deref())
+        .map_err(|e| Failure::new(Code::Io, e.to_string()))?;
+    let signals = signals().map_err(|e| Failure::new(Code::Io, format!("signals: {e}")))?;
+    let (resolver, neighbours) =
+        Resolver::start(&config.sources).map_err(|e| Failure::new(Code::Dataplane, e.to_string()))?;
+    let (dataplane, start) = Dataplane::open(&config)?;
+    tracing::info!(
+        instance = %config.instance,
+        version = env!("CARGO_PKG_VERSION"),
+        "data plane {}",
+        match start {
+            Start::Fresh => "loaded",
+            Start::Adopted => "found pinned and adopted",
+        }
+    );
+    let (handle, requests) = Handle::new();
+    let drivers = Drivers {
+        dataplane: Box::new(kernel::Kernel::new(dataplane)),
+        config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
+        resolver: Box::new(resolver::Following::new(resolver)),
+        host: Box::new(host::Host::new(listener, handle)),
+    };
+    let result = Daemon::new(Core::new(config), drivers, start).run(requests, neighbours, signals).await;
+    drop(socket);
+    if result.is_ok() {
+        tracing::info!(
+            "leaving; the data plane stays attached and forwards on. To take it off: anycast-lb detach"
+        );
+    }
+    result
+}
+
+/// Same on nodes that share the seed, and tells nothing about it.
+///
+/// It is half of a SipHash under the seed with every bit flipped, a key that nothing else uses.
+pub fn seed_fingerprint(seed: &Seed) -> String {
+    let word = FlowKeys::from_seed(seed.0.map(|byte| !byte)).offset;
+    format!("{:08x}", word >> 32)
+}
+
+fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(1);
+    let mut reload = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            let event = tokio::select! {
+                _ = reload.recv() => Signal::Reload,
+                _ = terminate.recv() => Signal::Terminate,
+                _ = interrupt.recv() => Signal::Terminate,
+            };
+            if sender.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_fingerprint_tells_seeds_apart_and_is_short() {
+        let (a, b) = (seed_fingerprint(&Seed([1; 16])), seed_fingerprint(&Seed([2; 16])));
+        assert_ne!(a, b);
+        assert_eq!(a.len(), 8);
+        assert_eq!(a, seed_fingerprint(&Seed([1; 16])));
+    }
+}

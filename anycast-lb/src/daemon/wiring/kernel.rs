@@ -1,0 +1,77 @@
+//! The data plane as a port.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use anycast_lb_common::abi::{Counter, Verdict};
+
+use super::owners;
+use crate::daemon::ports::{DataplanePort, Owners};
+use crate::daemon::{Code, Failure};
+use crate::dataplane::{Attachment, Dataplane, DataplaneError, Flow, Trace};
+use crate::model::{Config, Interface, VipKey};
+use crate::neighbour::Resolution;
+
+/// The maps and programs, and what was put into them.
+pub struct Kernel {
+    dataplane: Dataplane,
+    owners: BTreeMap<String, Owners>,
+}
+
+impl Kernel {
+    /// Around an opened data plane.
+    pub fn new(dataplane: Dataplane) -> Self {
+        Kernel { dataplane, owners: BTreeMap::new() }
+    }
+}
+
+impl DataplanePort for Kernel {
+    fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure> {
+        Ok(self.dataplane.attach(interfaces)?)
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        self.dataplane.attachments()
+    }
+
+    fn apply(&mut self, config: &Config) -> Result<(), Failure> {
+        self.dataplane.apply(config)?;
+        self.owners = owners::of_all(config);
+        Ok(())
+    }
+
+    fn set_next_hop(&mut self, backend: IpAddr, resolution: &Resolution) -> Result<(), Failure> {
+        Ok(self.dataplane.set_next_hop(backend, resolution)?)
+    }
+
+    fn set_locals(&mut self, locals: &[IpAddr]) -> Result<(), Failure> {
+        Ok(self.dataplane.set_locals(locals)?)
+    }
+
+    fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {
+        Ok(self.dataplane.verdicts()?)
+    }
+
+    fn vip_counters(&self) -> Result<Vec<(VipKey, Counter)>, Failure> {
+        Ok(self.dataplane.vip_counters()?)
+    }
+
+    fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, Failure> {
+        Ok(self.dataplane.backend_counters()?)
+    }
+
+    fn owners(&self, pool: &str) -> Result<Owners, Failure> {
+        let unknown = || Failure::new(Code::NotFound, format!("no table of pool \"{pool}\""));
+        self.owners.get(pool).cloned().ok_or_else(unknown)
+    }
+
+    fn trace(&mut self, flow: &Flow) -> Result<Trace, Failure> {
+        Ok(self.dataplane.trace(flow)?)
+    }
+}
+
+impl From<DataplaneError> for Failure {
+    fn from(error: DataplaneError) -> Self {
+        Failure::new(Code::Dataplane, error.to_string())
+    }
+}

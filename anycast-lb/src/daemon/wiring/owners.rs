@@ -1,0 +1,32 @@
+//! Who owns which slots, worked out anew from the configuration.
+
+use std::collections::BTreeMap;
+
+use anycast_lb_common::abi::PLACEMENT;
+
+use crate::daemon::ports::Owners;
+use crate::model::{Config, Pool};
+use crate::table::{Candidate, NONE, TableSpec, build, owners_fingerprint};
+
+/// Owners of all pools, by name.
+pub fn of_all(config: &Config) -> BTreeMap<String, Owners> {
+    let Some(seed) = &config.seed else { return BTreeMap::new() };
+    config.pools.iter().map(|pool| (pool.name.clone(), of(pool, seed.0))).collect()
+}
+
+fn of(pool: &Pool, seed: [u8; 16]) -> Owners {
+    // Lists do not count here: without hops they are not made.
+    let spec = TableSpec { kind: pool.table, slots: pool.slots, margin_ppm: pool.margin_ppm, seed, hops: 0 };
+    let candidates: Vec<Candidate> = pool
+        .backends
+        .iter()
+        .map(|b| Candidate { identity: b.address, weight: b.weight, state: b.state })
+        .collect();
+    let table = build(&spec, &candidates);
+    let mut slots = BTreeMap::new();
+    for owner in table.owners().iter().filter(|owner| **owner != NONE) {
+        *slots.entry(candidates[*owner as usize].identity).or_insert(0) += 1;
+    }
+    let fingerprint = owners_fingerprint(&table, &candidates, &spec, PLACEMENT);
+    Owners { fingerprint: format!("{fingerprint:016x}"), slots }
+}

@@ -1,0 +1,151 @@
+//! Writes a plan into the maps so that every packet sees the old state or the new one.
+//!
+//! What nothing names yet is written first, then the words that name it, from the inside out:
+//! members, tables, pools, VIPs, and last the half of the service tables that is not in force, which
+//! is then put in force by one store. When no packet can be looking at the old state any more, what
+//! only that one named is cleared, and from then on its numbers are free.
+
+use std::collections::{HashMap, HashSet};
+use std::mem::offset_of;
+use std::net::IpAddr;
+
+use anycast_lb_common::abi::{
+    ADDRESS_SLOTS, Buffer, Control, MAX_PREFIXES, Member, MemberFlags, PoolEntry, PrefixEntry, SERVICE_SLOTS,
+    VipEntry,
+};
+use bytemuck::Zeroable;
+
+use super::counters::Counters;
+use super::error::DataplaneError;
+use super::sys;
+use super::tables::Tables;
+use crate::neighbour::NextHop;
+use crate::plan::{Plan, PlannedTable, Previous};
+
+/// Where the word of interface, MTU, encapsulation and flags lies.
+const WAY_WORD: usize = offset_of!(Member, ifindex);
+/// Where address, identity and pool begin.
+const NAME: usize = offset_of!(Member, address);
+
+/// Writes `plan`. `ways` are the ways to backends as far as they are known; a member that stays and
+/// whose way is not known keeps what it has.
+///
+/// Only two things can fail: the counters of new numbers (before anything changes), and, after the
+/// change is in force, waiting for packets; then nothing is cleared.
+pub(super) fn write(
+    tables: &Tables,
+    counters: &mut Counters,
+    plan: &Plan,
+    previous: &Previous,
+    ways: &HashMap<IpAddr, NextHop>,
+) -> Result<(), DataplaneError> {
+    for member in plan.members.iter().filter(|m| m.new) {
+        counters.members.zero(member.number.into())?;
+    }
+    for vip in plan.vips.iter().filter(|v| v.new) {
+        counters.vips.zero(vip.number.into())?;
+    }
+
+    for member in &plan.members {
+        let way = ways.get(&member.address);
+        let number = member.number.into();
+        if member.new || way.is_some() {
+            store_member(tables, number, &member.entry(way));
+        } else {
+            // What a daemon left that was killed while it cleared may name another pool.
+            let kept = tables.members.load(number);
+            store_member(tables, number, &Member { pool: member.pool_number, ..kept });
+        }
+    }
+    for pool in &plan.pools {
+        let number = u32::from(pool.number);
+        if let PlannedTable::Write { at, slots } = &pool.table {
+            for (i, slot) in (at.base..).zip(slots) {
+                tables.slots.store(i, slot);
+            }
+        }
+        // The identity first: a number that has a table is never without an owner.
+        tables.pools.store_part(number, offset_of!(PoolEntry, identity), &pool.identity);
+        let table = pool.table.location().to_word();
+        tables.pools.store_part(number, offset_of!(PoolEntry, table), &table);
+    }
+    for vip in &plan.vips {
+        tables.vips.store(vip.number.into(), &vip.entry);
+    }
+    flip(tables, plan);
+
+    sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
+    clear(tables, plan, previous);
+    Ok(())
+}
+
+/// Writes a member that exists already, or that nothing names yet.
+///
+/// The packet path reads a member without a lock. A moved neighbour changes the first word alone,
+/// another MTU the way word alone: a packet sees the old or the new one. Anything else (the route
+/// moved to another interface) takes the member out for the few nanoseconds of the change, and a
+/// packet that falls into them is counted as `no_neighbour`.
+pub(super) fn store_member(tables: &Tables, number: u32, new: &Member) {
+    let old = tables.members.load(number);
+    if old == *new {
+        return;
+    }
+    let (old_words, new_words): ([u64; 16], [u64; 16]) = (bytemuck::cast(old), bytemuck::cast(*new));
+    let way = WAY_WORD / size_of::<u64>();
+    let template_stays = old_words[1..way] == new_words[1..way];
+    let store = |word: usize, value: u64| tables.members.store_part(number, word * size_of::<u64>(), &value);
+    if !template_stays {
+        let unresolved = Member { flags: old.flags & !MemberFlags::RESOLVED, ..old };
+        store(way, bytemuck::cast::<_, [u64; 16]>(unresolved)[way]);
+        for (word, value) in new_words.iter().enumerate().take(way).skip(1) {
+            store(word, *value);
+        }
+    }
+    store(0, new_words[0]);
+    for (word, value) in new_words.iter().enumerate().skip(NAME / size_of::<u64>()) {
+        store(word, *value);
+    }
+    // Last: a member that says it is resolved is complete.
+    store(way, new_words[way]);
+}
+
+fn flip(tables: &Tables, plan: &Plan) {
+    let half = 1 - tables.active();
+    for (i, entry) in (half * ADDRESS_SLOTS..).zip(&plan.services.addresses) {
+        tables.addresses.store(i, entry);
+    }
+    for (i, entry) in (half * SERVICE_SLOTS..).zip(&plan.services.services) {
+        tables.services.store(i, entry);
+    }
+    let unused = std::iter::repeat(&PrefixEntry { network: [0; 2], mask: [0; 2] });
+    let first = half * MAX_PREFIXES;
+    for (i, entry) in (first..first + MAX_PREFIXES).zip(plan.prefixes.iter().chain(unused)) {
+        tables.prefixes.store(i, entry);
+    }
+    let header = Buffer {
+        keys: plan.keys,
+        salt: plan.services.salt,
+        prefixes: plan.prefixes.len() as u32,
+        unmatched_pass: plan.unmatched_pass.into(),
+        ..Buffer::zeroed()
+    };
+    let at = offset_of!(Control, buffers) + half as usize * size_of::<Buffer>();
+    tables.control.store_part(0, at, &header);
+    tables.control.store_part(0, offset_of!(Control, active), &u64::from(half));
+}
+
+/// Forgets what only the previous state named.
+fn clear(tables: &Tables, plan: &Plan, previous: &Previous) {
+    let vips: HashSet<u16> = plan.vips.iter().map(|v| v.number).collect();
+    for number in previous.vips.keys().filter(|n| !vips.contains(n)) {
+        tables.vips.store((*number).into(), &VipEntry::zeroed());
+    }
+    let pools: HashSet<u16> = plan.pools.iter().map(|p| p.number).collect();
+    for number in previous.pools.keys().filter(|n| !pools.contains(n)) {
+        tables.pools.store((*number).into(), &PoolEntry::zeroed());
+    }
+    let members: HashSet<u16> = plan.members.iter().map(|m| m.number).collect();
+    for number in previous.members.keys().filter(|n| !members.contains(n)) {
+        store_member(tables, (*number).into(), &Member::zeroed());
+    }
+}

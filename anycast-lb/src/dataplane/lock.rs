@@ -1,0 +1,64 @@
+//! One daemon an instance.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::DataplaneError;
+
+/// Held as long as the daemon lives; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct InstanceLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl InstanceLock {
+    /// Takes `<state_dir>/<instance>.lock` and writes our process id into it.
+    pub fn take(state_dir: &Path, instance: &str) -> Result<Self, DataplaneError> {
+        let path = state_dir.join(format!("{instance}.lock"));
+        let failed = |action| {
+            let path = path.clone();
+            move |source| DataplaneError::File { path, action, source }
+        };
+        fs::create_dir_all(state_dir).map_err(failed("make the directory for"))?;
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed("open"))?;
+        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, error)| {
+            if error != nix::Error::EWOULDBLOCK {
+                return DataplaneError::File { path: path.clone(), action: "lock", source: error.into() };
+            }
+            let mut pid = String::new();
+            // Only to tell the operator; the lock itself is what counts.
+            let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+            let pid = if known { pid.trim().to_owned() } else { "unknown".to_owned() };
+            DataplaneError::Locked { pid, lock: path.clone() }
+        })?;
+        lock.set_len(0).map_err(failed("write"))?;
+        lock.rewind().map_err(failed("write"))?;
+        writeln!(lock, "{}", std::process::id()).map_err(failed("write"))?;
+        Ok(InstanceLock(lock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_was_first() {
+        let directory = tempfile::tempdir().expect("directory");
+        let state = directory.path().join("made/if/missing");
+        let first = InstanceLock::take(&state, "a").expect("free");
+        let error = InstanceLock::take(&state, "a").expect_err("taken").to_string();
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        InstanceLock::take(&state, "b").expect("another instance");
+        drop(first);
+        InstanceLock::take(&state, "a").expect("free again");
+    }
+}

@@ -1,0 +1,321 @@
+//! The data plane as the daemon drives it: loads the programs, pins, attaches, writes tables, reads
+//! counters, and asks the program about single packets.
+//!
+//! Everything lives on in the kernel when the daemon ends, however it ends: maps, program and links
+//! are pinned for each instance, and the next daemon goes on from what it finds there.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use aya_obj::Object;
+
+use crate::model::{Config, Interface, Role, VipKey};
+use crate::neighbour::{NextHop, Resolution};
+use crate::plan::{self, Memo, PlannedMember};
+
+mod apply;
+mod attach;
+mod counters;
+mod detach;
+mod error;
+mod lock;
+mod mmap;
+mod netlink;
+mod object;
+mod pin;
+mod sys;
+mod tables;
+mod trace;
+
+pub use attach::{Attachment, Mode};
+pub use error::DataplaneError;
+pub use trace::{Flow, Outer, Way};
+
+use attach::Attached;
+use counters::Counters;
+use lock::InstanceLock;
+use object::{COUNTERS, OBJECT, TABLES};
+use pin::Layout;
+use tables::Tables;
+use trace::Tracer;
+
+/// Whether there was something to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing was pinned: the tables are empty.
+    Fresh,
+    /// The tables are those of the last daemon, and still in force where its links are.
+    Adopted,
+}
+
+/// What would become of the first packet of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The way out.
+    pub verdict: Verdict,
+    /// The VIP that takes it.
+    pub vip: Option<VipKey>,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// The slot of the pool's table.
+    pub slot: Option<u32>,
+    /// The backend that owns the slot.
+    pub backend: Option<IpAddr>,
+    /// How packets get to it.
+    pub encapsulation: Option<Encap>,
+    /// The way to it; none if it is not resolved.
+    pub next_hop: Option<Way>,
+    /// The outer header the program made.
+    pub outer: Option<Outer>,
+}
+
+/// What the numbers in the maps mean.
+#[derive(Debug, Default)]
+struct Names {
+    vips: Vec<(u16, VipKey, u16)>,
+    pools: HashMap<u16, String>,
+    members: Vec<PlannedMember>,
+}
+
+/// The data plane of one instance.
+///
+/// Dropping it changes nothing in the kernel: what is attached stays attached.
+pub struct Dataplane {
+    ebpf: Ebpf,
+    program: &'static str,
+    layout: Layout,
+    tables: Tables,
+    counters: Counters,
+    tracer: Option<Tracer>,
+    attached: Vec<Attached>,
+    names: Names,
+    memo: Memo,
+    /// Ways to backends as far as they were reported.
+    ways: HashMap<IpAddr, NextHop>,
+    locals: Vec<IpAddr>,
+    /// The configuration in force.
+    config: Option<Config>,
+    /// Held until the end.
+    _lock: InstanceLock,
+}
+
+impl fmt::Debug for Dataplane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataplane")
+            .field("program", &self.program)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dataplane {
+    /// Loads the program for the role of `config` on the pinned maps, or on new ones. Attaches
+    /// nothing and changes no table.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon runs this instance; no privilege; no bpffs; a kernel without what is needed, or
+    /// whose verifier refuses the program; pinned maps of another build.
+    pub fn open(config: &Config) -> Result<(Self, Start), DataplaneError> {
+        let lock = InstanceLock::take(&config.state_dir, &config.instance)?;
+        if !sys::can_wait_for_packets() {
+            return Err(DataplaneError::Kernel {
+                feature: "membarrier(MEMBARRIER_CMD_GLOBAL)",
+                hint: "it takes CONFIG_MEMBARRIER, and a boot without nohz_full=",
+            });
+        }
+        pin::ensure_bpffs(&config.bpffs)?;
+        let layout = Layout::new(&config.bpffs, &config.instance);
+        layout.create()?;
+        let object = Object::parse(OBJECT).map_err(|e| DataplaneError::Object(e.to_string()))?;
+        let start = if pin::verify_maps(&layout, &object)? == 0 { Start::Fresh } else { Start::Adopted };
+
+        let mut loader = EbpfLoader::new();
+        for name in TABLES.into_iter().chain(COUNTERS) {
+            loader.map_pin_path(name, layout.map(name));
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
+        let program = match config.role {
+            Role::Ingress => "ingress",
+            Role::Backend => "backend",
+        };
+        load_program(&mut ebpf, program)?;
+        let tables = Tables::open(&ebpf)?;
+        let counters = Counters::take(&mut ebpf)?;
+        if start == Start::Adopted {
+            // The last daemon may have ended between a change and its wait.
+            sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
+        }
+        let dataplane = Dataplane {
+            ebpf,
+            program,
+            layout,
+            tables,
+            counters,
+            tracer: None,
+            attached: Vec::new(),
+            names: Names::default(),
+            memo: Memo::default(),
+            ways: HashMap::new(),
+            locals: Vec::new(),
+            config: None,
+            _lock: lock,
+        };
+        Ok((dataplane, start))
+    }
+
+    /// Makes the program run on exactly `interfaces`. On those where an earlier daemon's program
+    /// runs it is replaced without a gap. May be called again at any time, also to attach anew after an
+    /// interface came back.
+    ///
+    /// # Errors
+    ///
+    /// An interface is missing, has a foreign XDP program, or refuses ours; then nothing is attached
+    /// that was not attached before.
+    pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), DataplaneError> {
+        let program = program_fd(&self.ebpf, self.program)?;
+        self.attached = attach::attach(&self.layout, program, interfaces)?;
+        self.layout.pin_program(program)
+    }
+
+    /// Where the program runs. An interface that was deleted since is reported as detached.
+    pub fn attachments(&self) -> Vec<Attachment> {
+        self.attached.iter().map(Attached::state).collect()
+    }
+
+    /// Puts `config` in force, all of it or, if it is refused, nothing.
+    ///
+    /// # Errors
+    ///
+    /// The configuration does not fit into the maps ([`DataplaneError::Plan`]).
+    pub fn apply(&mut self, config: &Config) -> Result<(), DataplaneError> {
+        self.put_in_force(config)?;
+        self.config = Some(config.clone());
+        Ok(())
+    }
+
+    /// Follows the way to a backend, in all pools that have it.
+    ///
+    /// May be called ahead of the [`apply`](Self::apply) that brings the backend: then its first packet
+    /// finds the way, where it would else be dropped as `no_neighbour`.
+    pub fn set_next_hop(&mut self, backend: IpAddr, resolution: &Resolution) -> Result<(), DataplaneError> {
+        let way = match resolution {
+            Resolution::Resolved(way) => {
+                self.ways.insert(backend, way.clone());
+                Some(way)
+            }
+            Resolution::Unresolved(_) => {
+                self.ways.remove(&backend);
+                None
+            }
+        };
+        for member in self.names.members.iter().filter(|m| m.address == backend) {
+            apply::store_member(&self.tables, member.number.into(), &member.entry(way));
+        }
+        Ok(())
+    }
+
+    /// Tells the addresses of this host, on which a backend takes tunnelled packets.
+    ///
+    /// # Errors
+    ///
+    /// There are more than fit into the maps.
+    pub fn set_locals(&mut self, locals: &[IpAddr]) -> Result<(), DataplaneError> {
+        if self.locals == locals {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.locals, locals.to_vec());
+        let Some(config) = self.config.take() else { return Ok(()) };
+        let result = self.put_in_force(&config);
+        self.config = Some(config);
+        if result.is_err() {
+            self.locals = before;
+        }
+        result
+    }
+
+    /// Packets and bytes by verdict.
+    pub fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, DataplaneError> {
+        VERDICTS.iter().map(|v| Ok((*v, self.counters.verdicts.sum(*v as u32)?))).collect()
+    }
+
+    /// Packets and bytes by VIP, in the order of the configuration.
+    pub fn vip_counters(&self) -> Result<Vec<(VipKey, Counter)>, DataplaneError> {
+        let vips = self.names.vips.iter();
+        vips.map(|(number, key, _)| Ok((*key, self.counters.vips.sum((*number).into())?))).collect()
+    }
+
+    /// Packets and bytes by pool and backend, in the order of the configuration.
+    pub fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, DataplaneError> {
+        let members = self.names.members.iter();
+        members
+            .map(|m| Ok((m.pool.clone(), m.address, self.counters.members.sum(m.number.into())?)))
+            .collect()
+    }
+
+    /// What would become of the first packet of `flow`. Touches no live counter.
+    pub fn trace(&mut self, flow: &Flow) -> Result<Trace, DataplaneError> {
+        let tracer = match &mut self.tracer {
+            Some(tracer) => tracer,
+            none => none.insert(Tracer::load(&self.layout, self.program)?),
+        };
+        let answer = tracer.ask(&self.tables, flow)?;
+        let vip = self.names.vips.iter().find(|(number, ..)| *number == answer.vip && answer.vip != 0);
+        let member = self.names.members.iter().find(|m| m.number == answer.member);
+        Ok(Trace {
+            verdict: answer.verdict,
+            vip: vip.map(|(_, key, _)| *key),
+            pool: vip.and_then(|(_, _, pool)| self.names.pools.get(pool).cloned()),
+            slot: answer.slot,
+            backend: member.map(|m| m.address),
+            encapsulation: member.map(|m| m.encap),
+            next_hop: answer.way,
+            outer: answer.outer,
+        })
+    }
+
+    /// Takes `instance` off its interfaces and removes all that is pinned for it; works while a daemon
+    /// runs and without one. Gives a line for each thing that was removed, none if there was nothing.
+    pub fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, DataplaneError> {
+        detach::detach(bpffs, instance)
+    }
+
+    fn put_in_force(&mut self, config: &Config) -> Result<(), DataplaneError> {
+        let previous = self.tables.previous();
+        let current = |at| self.tables.table(at);
+        let plan = plan::plan(config, &self.locals, &previous, &current, &mut self.memo)?;
+        let written = apply::write(&self.tables, &mut self.counters, &plan, &previous, &self.ways);
+        let stays: HashSet<IpAddr> = plan.members.iter().map(|m| m.address).collect();
+        // A way that was reported ahead of its backend is kept, one of a backend that goes is not.
+        for member in self.names.members.iter().filter(|m| !stays.contains(&m.address)) {
+            self.ways.remove(&member.address);
+        }
+        self.names = Names {
+            vips: plan.vips.iter().map(|v| (v.number, v.key, v.entry.pool)).collect(),
+            pools: plan.pools.iter().map(|p| (p.number, p.name.clone())).collect(),
+            members: plan.members,
+        };
+        written
+    }
+}
+
+/// Loads one program of `ebpf`; the others stay out of the kernel.
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneError> {
+    let program: Option<&mut Xdp> = ebpf.program_mut(name).and_then(|p| p.try_into().ok());
+    let program =
+        program.ok_or_else(|| DataplaneError::Object(format!("it has no XDP program \"{name}\"")))?;
+    program.load().map_err(|e| DataplaneError::program(name, e))
+}
+
+fn program_fd<'e>(ebpf: &'e Ebpf, name: &str) -> Result<BorrowedFd<'e>, DataplaneError> {
+    let program: Option<&Xdp> = ebpf.program(name).and_then(|p| p.try_into().ok());
+    let program =
+        program.ok_or_else(|| DataplaneError::Object(format!("it has no XDP program \"{name}\"")))?;
+    Ok(program.fd().map_err(|e| DataplaneError::program(name, e))?.as_fd())
+}

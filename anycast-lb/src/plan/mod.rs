@@ -1,0 +1,371 @@
+//! What the maps must hold for a configuration, given what they hold now. Pure: everything that can
+//! be refused is refused here, before the first byte of a map changes.
+//!
+//! Numbers are stable: what stays keeps its number, and a number that the present tables name for
+//! something else is not handed out. The present numbering is read from the pinned maps themselves,
+//! so a restarted daemon goes on where the last one was killed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+
+use anycast_lb_common::abi::{
+    FlowKeys, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry, Slot, TableRef,
+    VipEntry, VipFlags, VipNumber,
+};
+use bytemuck::Zeroable;
+use ipnet::IpNet;
+
+use crate::model::{Config, Role, Seed, VipKey};
+
+mod arena;
+mod cuckoo;
+mod identity;
+mod members;
+mod numbering;
+mod pools;
+mod services;
+
+pub use members::PlannedMember;
+pub use pools::{Memo, PlannedPool, PlannedTable};
+pub use services::{Services, find};
+
+use arena::{Arena, Full};
+use numbering::Exhausted;
+
+/// Why a configuration does not fit into the maps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Numbers ran out.
+    #[error(
+        "too many {what}: {needed} new ones, but only {free} of {limit} numbers are free; remove some first \
+         (what is replaced keeps its number until the change is done, so both must fit)"
+    )]
+    TooMany {
+        /// VIPs, pools and so on.
+        what: &'static str,
+        /// How many new things want a number.
+        needed: usize,
+        /// How many numbers are free.
+        free: usize,
+        /// How many there are in all.
+        limit: u32,
+    },
+    /// More prefixes than the prefix table holds.
+    #[error(
+        "{wanted} prefixes (`[[prefix]]` or `allowed_senders`), but {limit} is the most; merge some into shorter ones"
+    )]
+    TooManyPrefixes {
+        /// How many are configured.
+        wanted: usize,
+        /// How many fit.
+        limit: u32,
+    },
+    /// More addresses than the address table holds.
+    #[error(
+        "{wanted} addresses (VIPs and the host's own together), but {limit} is the most; \
+         use fewer VIP addresses or remove addresses from this host's interfaces"
+    )]
+    TooManyAddresses {
+        /// How many there are.
+        wanted: usize,
+        /// How many fit.
+        limit: usize,
+    },
+    /// No room for a table.
+    #[error(
+        "no room for the table of pool \"{pool}\": it needs {needed} slots in one piece, {free} are free in all; \
+         lower `slots` of this or other pools, or change fewer pools at once \
+         (a table that is replaced keeps its slots until the change is done)"
+    )]
+    ArenaFull {
+        /// The pool.
+        pool: String,
+        /// Slots needed.
+        needed: u64,
+        /// Slots free.
+        free: u64,
+    },
+    /// Two names have one hash.
+    #[error("\"{first}\" and \"{second}\" have the same 64-bit hash; rename one of the pools")]
+    Collision {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Every salt left an address or a service without a place.
+    #[error("the VIPs find no place in the service tables ({tries} salts tried); remove some VIPs")]
+    NoSalt {
+        /// How many salts were tried.
+        tries: u64,
+    },
+    /// A VIP names a pool that the configuration does not have.
+    #[error("VIP {vip} names the pool \"{pool}\", which does not exist")]
+    UnknownPool {
+        /// The VIP.
+        vip: String,
+        /// The name.
+        pool: String,
+    },
+}
+
+/// What the maps name now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Previous {
+    /// VIPs of the half in force.
+    pub vips: BTreeMap<VipNumber, VipKey>,
+    /// Addresses of the half in force.
+    pub addresses: BTreeMap<u16, IpAddr>,
+    /// Pools: what they are known by.
+    pub pools: BTreeMap<u16, u64>,
+    /// Their tables.
+    pub tables: BTreeMap<u16, TableRef>,
+    /// Members: what they are known by.
+    pub members: BTreeMap<MemberNumber, u64>,
+}
+
+/// A VIP, its number and its entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedVip {
+    /// Its number.
+    pub number: VipNumber,
+    /// Whether the previous tables did not know it.
+    pub new: bool,
+    /// What identifies it.
+    pub key: VipKey,
+    /// Its entry.
+    pub entry: VipEntry,
+}
+
+/// What the maps must hold.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// VIPs, in the order of the configuration.
+    pub vips: Vec<PlannedVip>,
+    /// Pools, in the order of the configuration.
+    pub pools: Vec<PlannedPool>,
+    /// Members, pool by pool in the order of the configuration.
+    pub members: Vec<PlannedMember>,
+    /// Address and service table.
+    pub services: Services,
+    /// Announced prefixes, or allowed senders on a backend.
+    pub prefixes: Vec<PrefixEntry>,
+    /// Flow hash keys; zero on a backend, which does not hash.
+    pub keys: FlowKeys,
+    /// Whether what no service matches is passed.
+    pub unmatched_pass: bool,
+}
+
+/// The plan for `config`.
+///
+/// `locals` are the host's own addresses; only a backend uses them. `current` reads the table that
+/// lies at a place in the arena, to see whether it can stay.
+pub fn plan(
+    config: &Config,
+    locals: &[IpAddr],
+    previous: &Previous,
+    current: &dyn Fn(TableRef) -> Vec<Slot>,
+    memo: &mut Memo,
+) -> Result<Plan, PlanError> {
+    let pool_numbers = number_pools(config, previous)?;
+    let members = number_members(config, &pool_numbers, previous)?;
+    let pools = plan_pools(config, &pool_numbers, &members, previous, current, memo)?;
+    let vips = plan_vips(config, &pool_numbers, previous)?;
+    let services = plan_services(config, &vips, locals, previous)?;
+    Ok(Plan {
+        vips,
+        pools,
+        members,
+        services,
+        prefixes: plan_prefixes(config)?,
+        keys: config.seed.as_ref().map_or_else(FlowKeys::zeroed, |seed| FlowKeys::from_seed(seed.0)),
+        unmatched_pass: config.unmatched_pass,
+    })
+}
+
+fn number_pools<'c>(config: &'c Config, previous: &Previous) -> Result<HashMap<&'c str, u16>, PlanError> {
+    let identities: Vec<u64> = config.pools.iter().map(|p| identity::pool(&p.name)).collect();
+    refuse_collision(&identities, |i| config.pools[i].name.clone())?;
+    let numbers = numbering::assign(&identities, &previous.pools, 0..=last(MAX_POOLS))
+        .map_err(|e| too_many("pools", MAX_POOLS, e))?;
+    Ok(config.pools.iter().map(|p| p.name.as_str()).zip(numbers).collect())
+}
+
+fn number_members(
+    config: &Config,
+    pool_numbers: &HashMap<&str, u16>,
+    previous: &Previous,
+) -> Result<Vec<PlannedMember>, PlanError> {
+    let mut members: Vec<PlannedMember> = Vec::new();
+    for pool in &config.pools {
+        for backend in &pool.backends {
+            let encap = members::encap(pool.encapsulation, backend.address);
+            members.push(PlannedMember {
+                number: 0,
+                new: true,
+                pool: pool.name.clone(),
+                pool_number: pool_numbers[pool.name.as_str()],
+                address: backend.address,
+                encap,
+                identity: identity::member(&pool.name, backend.address, encap),
+            });
+        }
+    }
+    let identities: Vec<u64> = members.iter().map(|m| m.identity).collect();
+    refuse_collision(&identities, |i| format!("{} in {}", members[i].address, members[i].pool))?;
+    let numbers = numbering::assign(&identities, &previous.members, 1..=last(MAX_MEMBERS))
+        .map_err(|e| too_many("backends (counted in every pool)", MAX_MEMBERS - 1, e))?;
+    for (member, number) in members.iter_mut().zip(numbers) {
+        member.number = number;
+        member.new = !previous.members.contains_key(&number);
+    }
+    Ok(members)
+}
+
+fn plan_pools(
+    config: &Config,
+    pool_numbers: &HashMap<&str, u16>,
+    members: &[PlannedMember],
+    previous: &Previous,
+    current: &dyn Fn(TableRef) -> Vec<Slot>,
+    memo: &mut Memo,
+) -> Result<Vec<PlannedPool>, PlanError> {
+    let numbers: HashMap<(u16, IpAddr), MemberNumber> =
+        members.iter().map(|m| ((m.pool_number, m.address), m.number)).collect();
+    memo.retain(|name| pool_numbers.contains_key(name));
+    // Pools exist on ingress nodes only, and those have a seed.
+    let seed = config.seed.clone().unwrap_or(Seed([0; 16]));
+    let mut arena = Arena::new(previous.tables.values().copied());
+    let mut planned = Vec::with_capacity(config.pools.len());
+    for pool in &config.pools {
+        let number = pool_numbers[pool.name.as_str()];
+        let slots = pools::slots(pool, &seed, &config.pop, |address| numbers[&(number, address)], memo);
+        let in_force = previous.tables.get(&number).copied().filter(|t| t.bits != 0);
+        let table = if slots.is_empty() {
+            PlannedTable::Empty
+        } else if let Some(at) = in_force.filter(|&at| 1 << at.bits == slots.len() && current(at) == slots) {
+            PlannedTable::Keep(at)
+        } else {
+            // A power of two from 2 to 2^20, says the validated configuration.
+            let bits = slots.len().trailing_zeros() as u8;
+            let at = arena.allocate(bits).map_err(|Full { needed, free }| PlanError::ArenaFull {
+                pool: pool.name.clone(),
+                needed,
+                free,
+            })?;
+            PlannedTable::Write { at, slots }
+        };
+        planned.push(PlannedPool {
+            number,
+            name: pool.name.clone(),
+            identity: identity::pool(&pool.name),
+            table,
+        });
+    }
+    Ok(planned)
+}
+
+fn plan_vips(
+    config: &Config,
+    pool_numbers: &HashMap<&str, u16>,
+    previous: &Previous,
+) -> Result<Vec<PlannedVip>, PlanError> {
+    let keys: Vec<VipKey> = config.vips.iter().map(|v| v.key).collect();
+    let numbers = numbering::assign(&keys, &previous.vips, 1..=last(MAX_VIPS))
+        .map_err(|e| too_many("VIPs", MAX_VIPS - 1, e))?;
+    config
+        .vips
+        .iter()
+        .zip(numbers)
+        .map(|(vip, number)| {
+            let pool = match (config.role, pool_numbers.get(vip.pool.as_str())) {
+                (Role::Backend, _) => 0,
+                (Role::Ingress, Some(&number)) => number,
+                (Role::Ingress, None) => {
+                    let (vip, pool) = (format!("{:?}", vip.key), vip.pool.clone());
+                    return Err(PlanError::UnknownPool { vip, pool });
+                }
+            };
+            let flags = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            Ok(PlannedVip {
+                number,
+                new: !previous.vips.contains_key(&number),
+                key: vip.key,
+                entry: VipEntry { pool, flags, reserved: 0 },
+            })
+        })
+        .collect()
+}
+
+fn plan_services(
+    config: &Config,
+    vips: &[PlannedVip],
+    locals: &[IpAddr],
+    previous: &Previous,
+) -> Result<Services, PlanError> {
+    let addresses: Vec<IpAddr> =
+        vips.iter().map(|v| v.key.address).collect::<BTreeSet<_>>().into_iter().collect();
+    let ids = numbering::assign(&addresses, &previous.addresses, 1..=u16::MAX)
+        .map_err(|e| too_many("VIP addresses", u32::from(u16::MAX), e))?;
+    let ids = addresses.into_iter().zip(ids).collect();
+    let keys: Vec<(VipKey, VipNumber)> = vips.iter().map(|v| (v.key, v.number)).collect();
+    let locals = match config.role {
+        Role::Ingress => &[],
+        Role::Backend => locals,
+    };
+    Services::build(&keys, &ids, locals)
+}
+
+fn plan_prefixes(config: &Config) -> Result<Vec<PrefixEntry>, PlanError> {
+    let prefixes = match config.role {
+        Role::Ingress => &config.prefixes,
+        Role::Backend => &config.allowed_senders,
+    };
+    if prefixes.len() > MAX_PREFIXES as usize {
+        return Err(PlanError::TooManyPrefixes { wanted: prefixes.len(), limit: MAX_PREFIXES });
+    }
+    Ok(prefixes.iter().map(prefix).collect())
+}
+
+fn prefix(net: &IpNet) -> PrefixEntry {
+    /// Length of the prefix that all IPv4-mapped addresses share.
+    const MAPPED_BITS: u8 = 96;
+    let offset = if net.addr().is_ipv4() { MAPPED_BITS } else { 0 };
+    PrefixEntry::new(mapped(net.addr()), offset + net.prefix_len())
+}
+
+/// Addresses as the maps hold them: IPv4 as IPv4-mapped.
+pub(crate) fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// Undoes [`mapped`].
+pub(crate) fn unmapped(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+/// The last of `count` numbers that begin at 0.
+fn last(count: u32) -> u16 {
+    u16::try_from(count - 1).unwrap_or(u16::MAX)
+}
+
+fn too_many(what: &'static str, limit: u32, Exhausted { needed, free }: Exhausted) -> PlanError {
+    PlanError::TooMany { what, needed, free, limit }
+}
+
+fn refuse_collision(identities: &[u64], name: impl Fn(usize) -> String) -> Result<(), PlanError> {
+    let mut seen = HashMap::with_capacity(identities.len());
+    for (i, identity) in identities.iter().enumerate() {
+        if let Some(first) = seen.insert(identity, i) {
+            return Err(PlanError::Collision { first: name(first), second: name(i) });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+use super::*;
+use crate::model::{
+    Backend, BackendState, Control, Encapsulation, Interface, Pool, Protocol, TableKind, Vip, XdpMode,
+};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
+    Config {
+        role: Role::Ingress,
+        node: "lb1".into(),
+        pop: "fra1".into(),
+        instance: "default".into(),
+        bpffs: "/sys/fs/bpf".into(),
+        state_dir: "/var/lib/anycast-lb".into(),
+        seed: Some(Seed([7; 16])),
+        unmatched_pass: false,
+        sources: Vec::new(),
+        interfaces: vec![Interface { name: "eth0".into(), mode: XdpMode::Auto }],
+        control: Control { socket: "/run/s".into(), group: None, write_back: true },
+        pools,
+        vips,
+        prefixes: Vec::new(),
+        allowed_senders: Vec::new(),
+        metrics: None,
+    }
+}
+
+fn backend(n: u8) -> Backend {
+    Backend { address: IpAddr::from([10, 0, 0, n]), weight: 100, state: BackendState::Active, pop: None }
+}
+
+fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
+    Pool {
+        name: name.into(),
+        encapsulation: Encapsulation::Gue,
+        table: TableKind::Rendezvous,
+        slots: 64,
+        margin_ppm: 30_000,
+        hops: 3,
+        rescue: Vec::new(),
+        fill_time: Duration::ZERO,
+        drain_timeout: Duration::ZERO,
+        backends: backends.into_iter().map(backend).collect(),
+    }
+}
+
+fn vip(n: u8, pool: &str) -> Vip {
+    let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(80), protocol: Protocol::Tcp };
+    Vip { key, pool: pool.into(), second_chance: true }
+}
+
+/// The maps as far as planning sees them.
+#[derive(Default)]
+struct Maps {
+    previous: Previous,
+    tables: HashMap<u32, Vec<Slot>>,
+    memo: Memo,
+}
+
+impl Maps {
+    fn apply(&mut self, config: &Config) -> Result<Plan, PlanError> {
+        let tables = &self.tables;
+        let plan = plan(config, &[], &self.previous, &|at| tables[&at.base].clone(), &mut self.memo)?;
+        for pool in &plan.pools {
+            if let PlannedTable::Write { at, slots } = &pool.table {
+                self.tables.insert(at.base, slots.clone());
+            }
+        }
+        let (vips, addresses) = Services::read_back(
+            plan.services.addresses.iter().copied(),
+            plan.services.services.iter().copied(),
+        );
+        self.previous = Previous {
+            vips,
+            addresses,
+            pools: plan.pools.iter().map(|p| (p.number, p.identity)).collect(),
+            tables: plan.pools.iter().map(|p| (p.number, p.table.location())).collect(),
+            members: plan.members.iter().map(|m| (m.number, m.identity)).collect(),
+        };
+        Ok(plan)
+    }
+}
+
+#[test]
+fn the_same_configuration_again_changes_nothing() {
+    let config = config(vec![pool("web", 1..4), pool("dns", 2..3)], vec![vip(1, "web"), vip(2, "dns")]);
+    let mut maps = Maps::default();
+    let first = maps.apply(&config).expect("plan");
+    assert!(first.pools.iter().all(|p| matches!(p.table, PlannedTable::Write { .. })));
+    assert!(first.members.iter().all(|m| m.new) && first.vips.iter().all(|v| v.new));
+    maps.memo = Memo::default();
+    let again = maps.apply(&config).expect("plan");
+    assert!(again.pools.iter().all(|p| matches!(p.table, PlannedTable::Keep(_))));
+    assert!(!again.members.iter().any(|m| m.new) && !again.vips.iter().any(|v| v.new));
+    assert_eq!(first.services, again.services);
+}
+
+#[test]
+fn only_active_backends_of_this_site_own_slots() {
+    let mut web = pool("web", 1..6);
+    web.backends[1].state = BackendState::Draining;
+    web.backends[2].state = BackendState::Filling;
+    web.backends[3].pop = Some("sin1".into());
+    web.backends[4].pop = Some("fra1".into());
+    let plan = Maps::default().apply(&config(vec![web], vec![])).expect("plan");
+    let PlannedTable::Write { slots, at } = &plan.pools[0].table else { panic!("a table") };
+    assert_eq!((slots.len(), at.bits), (64, 6));
+    let owners: BTreeSet<_> = slots.iter().map(|s| s.member(0)).collect();
+    assert_eq!(owners, BTreeSet::from([plan.members[0].number, plan.members[4].number]));
+    assert!(slots.iter().all(|s| (1..4).all(|i| s.member(i) == 0)));
+}
+
+#[test]
+fn a_pool_without_active_backends_has_no_table() {
+    let mut web = pool("web", 1..3);
+    let mut maps = Maps::default();
+    maps.apply(&config(vec![web.clone()], vec![])).expect("plan");
+    for backend in &mut web.backends {
+        backend.state = BackendState::Draining;
+    }
+    let plan = maps.apply(&config(vec![web], vec![])).expect("plan");
+    assert_eq!(plan.pools[0].table, PlannedTable::Empty);
+    assert_eq!(plan.members.len(), 2, "packets under way may still name them");
+}
+
+#[test]
+fn another_encapsulation_makes_other_members() {
+    let mut web = pool("web", 1..3);
+    let mut maps = Maps::default();
+    let before = maps.apply(&config(vec![web.clone()], vec![])).expect("plan");
+    web.encapsulation = Encapsulation::Ipip;
+    let after = maps.apply(&config(vec![web], vec![])).expect("plan");
+    assert!(after.members.iter().all(|m| m.new));
+    let old: BTreeSet<_> = before.members.iter().map(|m| m.number).collect();
+    assert!(after.members.iter().all(|m| !old.contains(&m.number)));
+    assert_eq!(before.pools[0].number, after.pools[0].number);
+    assert!(matches!(after.pools[0].table, PlannedTable::Write { .. }));
+}
+
+#[test]
+fn limits_are_named() {
+    let many = |n: u32| (0..n).map(|i| pool(&format!("p{i}"), [1])).collect::<Vec<_>>();
+    let refused = Maps::default().apply(&config(many(MAX_POOLS + 1), vec![]));
+    let error = refused.expect_err("too many");
+    assert_eq!(error, PlanError::TooMany { what: "pools", needed: 1025, free: 1024, limit: MAX_POOLS });
+    let mut large = many(5);
+    for pool in &mut large {
+        pool.slots = 1 << 20;
+    }
+    let error = Maps::default().apply(&config(large, vec![])).expect_err("too large");
+    assert_eq!(error, PlanError::ArenaFull { pool: "p4".into(), needed: 1 << 20, free: 0 });
+}
+
+#[test]
+fn a_backend_host_knows_vips_senders_and_itself() {
+    let mut config = config(vec![], vec![Vip { pool: String::new(), ..vip(1, "") }]);
+    config.role = Role::Backend;
+    config.seed = None;
+    config.allowed_senders = vec!["10.0.0.0/24".parse().expect("net"), "fd00::/64".parse().expect("net")];
+    let own: IpAddr = "10.0.0.11".parse().expect("address");
+    let plan = plan(&config, &[own], &Previous::default(), &|_| vec![], &mut Memo::default()).expect("plan");
+    assert!(plan.prefixes[0].contains(bytemuck::cast(mapped(own))));
+    assert!(!plan.prefixes[1].contains(bytemuck::cast(mapped(own))));
+    assert!(!plan.prefixes[0].contains(bytemuck::cast(mapped("10.0.1.1".parse().expect("address")))));
+    assert_eq!(plan.services.addresses.iter().filter(|e| e.flags != 0).count(), 2);
+    assert_eq!(plan.services.find(config.vips[0].key.address, 6, Some(80)), Some(1));
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_configurations_reuses_what_is_named(
+        steps in proptest::collection::vec(
+            proptest::collection::btree_map(0u8..6, (proptest::collection::btree_set(0u8..20, 0..6), 0u8..8), 0..6),
+            1..12,
+        ),
+    ) {
+        let mut maps = Maps::default();
+        for step in steps {
+            let mut vips = Vec::new();
+            let mut pools = Vec::new();
+            for (name, (backends, vip_number)) in step {
+                let name = format!("pool{name}");
+                vips.push(vip(vip_number, &name));
+                pools.push(pool(&name, backends));
+            }
+            vips.sort_by_key(|v| v.key);
+            vips.dedup_by_key(|v| v.key);
+            let config = config(pools, vips);
+            let before = maps.previous.clone();
+            let plan = maps.apply(&config).expect("plan");
+
+            for vip in &plan.vips {
+                prop_assert!(before.vips.get(&vip.number).is_none_or(|key| *key == vip.key));
+                prop_assert_eq!(plan.services.find(vip.key.address, 6, Some(80)), Some(vip.number));
+            }
+            for pool in &plan.pools {
+                prop_assert!(before.pools.get(&pool.number).is_none_or(|i| *i == pool.identity));
+                let PlannedTable::Write { at, slots } = &pool.table else { continue };
+                prop_assert_eq!(slots.len(), 1 << at.bits);
+                for other in before.tables.values().filter(|t| t.bits != 0) {
+                    prop_assert!(at.base + (1 << at.bits) <= other.base || other.base + (1 << other.bits) <= at.base);
+                }
+            }
+            let members: HashMap<_, _> = plan.members.iter().map(|m| (m.number, m.pool_number)).collect();
+            prop_assert_eq!(members.len(), plan.members.len());
+            for member in &plan.members {
+                prop_assert!(before.members.get(&member.number).is_none_or(|i| *i == member.identity));
+            }
+            for pool in &plan.pools {
+                if pool.table.location().bits != 0 {
+                    for slot in &maps.tables[&pool.table.location().base] {
+                        prop_assert_eq!(members.get(&slot.member(0)), Some(&pool.number));
+                    }
+                }
+            }
+        }
+    }
+}
