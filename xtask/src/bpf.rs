@@ -1,6 +1,7 @@
 //! Builds the eBPF objects into `target/bpf/`.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
@@ -42,7 +43,14 @@ const RUSTFLAGS: [&str; 4] = [
 /// When cargo fails, or an object could not be loaded.
 pub fn build(route: Route, linker: &Linker) -> Result<()> {
     let mut command = command(route, linker);
-    progress::step("eBPF", "objects into target/bpf", &mut command)?;
+    progress::step("eBPF", "objects into target/bpf", &mut command).with_context(|| match route {
+        Route::Distro => format!("the eBPF programs do not build with {DISTRO_RUSTC}"),
+        Route::Nightly => {
+            "the eBPF programs do not build with nightly; if the linker complains about bitcode, \
+            bpf-linker was built with an older LLVM than the compiler's (rustc +nightly -vV)"
+                .to_owned()
+        }
+    })?;
     let built = root().join("target/bpf-build").join(BPF_TARGET).join("bpf");
     fs::create_dir_all(bpf_dir()).with_context(|| bpf_dir().display().to_string())?;
     for (binary, object) in BINARIES.into_iter().zip([bpf_object(), pass_object()]) {
@@ -132,8 +140,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
+    /// Readable for all: root may build, and another user may use what was built.
+    const MODE: u32 = 0o644;
     let parent = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    let mode = fs::Permissions::from_mode(MODE);
+    let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(parent)?;
     io::Write::write_all(&mut file, bytes)?;
     file.persist(path)?;
     Ok(())

@@ -104,10 +104,16 @@ fn report(name: &str, text: &str, command: &Command, took: Duration, finished: F
         return Ok(());
     }
     failed(name, text, took);
-    for line in &finished.output {
+    for line in finished.output.iter().filter(|line| !is_routine(line)) {
         anstream::eprintln!("  {line}");
     }
     bail!("{name}: `{}` failed ({})", command_line(command), finished.status)
+}
+
+/// Whether a line of cargo's only says what it is at, which does not help to find an error.
+fn is_routine(line: &str) -> bool {
+    const WORDS: [&str; 5] = ["Compiling", "Checking", "Documenting", "Downloading", "Downloaded"];
+    WORDS.iter().any(|word| line.trim_start().strip_prefix(word).is_some_and(|rest| rest.starts_with(' ')))
 }
 
 /// A command the way one would type it.
@@ -180,6 +186,13 @@ mod tests {
     fn durations_read_well() {
         assert_eq!(seconds(Duration::from_millis(7_449)), "7.4 s");
         assert_eq!(seconds(Duration::from_secs(125)), "2 min 05 s");
+    }
+
+    #[test]
+    fn only_the_routine_of_cargo_is_left_out() {
+        assert!(is_routine("   Compiling serde v1.0.229"));
+        assert!(!is_routine("error: Compiling went wrong"));
+        assert!(!is_routine("  Checkings"));
     }
 
     #[test]

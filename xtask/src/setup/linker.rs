@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::packages::LLVM_DIR;
+use super::packages::{self, LLVM_DIR};
 use super::toolchain::Version;
 use crate::process::query;
 use crate::progress;
@@ -32,7 +32,8 @@ pub struct Linker {
 /// rustup does not have in its `PATH`).
 pub fn find() -> Option<Linker> {
     places().into_iter().filter(|path| is_executable(path)).find_map(|path| {
-        let version = query(Command::new(&path).arg("--version"))?;
+        let text = query(Command::new(&path).arg("--version"))?;
+        let version = text.split_whitespace().last()?.to_owned();
         (Version::find(&version)? >= OLDEST).then_some(Linker { path, version })
     })
 }
@@ -61,8 +62,8 @@ pub struct Llvm {
 impl Llvm {
     /// Debian's, or the one that `llvm-config` speaks for.
     pub fn find() -> Option<Self> {
-        let debian = Path::new(LLVM_DIR).join("bin/llvm-config");
-        let candidates = [debian.is_file().then_some(debian), find_program("llvm-config")];
+        let debian = packages::llvm_is_complete().then(|| Path::new(LLVM_DIR).join("bin/llvm-config"));
+        let candidates = [debian, find_program("llvm-config")];
         candidates.into_iter().flatten().find_map(|config| {
             let major = Version::find(&query(Command::new(&config).arg("--version"))?)?.major;
             let prefix = PathBuf::from(query(Command::new(&config).arg("--prefix"))?);

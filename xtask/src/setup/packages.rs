@@ -82,6 +82,11 @@ pub fn is_met(need: &Need) -> bool {
     }
 }
 
+/// Whether Debian's LLVM has all that bpf-linker's build needs (its polly is a package of its own).
+pub fn llvm_is_complete() -> bool {
+    LINKER.iter().all(is_met)
+}
+
 /// Names of the packages, each once.
 pub fn names(needs: &[Need]) -> Vec<&'static str> {
     needs.iter().map(|need| need.package).collect::<BTreeSet<_>>().into_iter().collect()

@@ -121,7 +121,7 @@ fn run_phase(phase: Phase, options: &Options, programs: &[TestProgram], results:
     println!();
     progress::headline(&format!("phase {}", phase.name()));
     let began = Instant::now();
-    let counts = match phase {
+    let mut counts = match phase {
         Phase::Unit => {
             let mut counts = Counts::default();
             for program in programs.iter().filter(|program| !program.integration) {
@@ -139,6 +139,11 @@ fn run_phase(phase: Phase, options: &Options, programs: &[TestProgram], results:
         }
         Phase::Lint => lint::run(),
     };
+    // A filter may leave a phase empty; nothing else may.
+    if counts == Counts::default() && options.filter.is_none() {
+        eprintln!("error: the phase {} has no tests", phase.name());
+        counts = Counts::ONE_FAILED;
+    }
     results.add(phase.name(), counts, began.elapsed());
 }
 

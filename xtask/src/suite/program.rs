@@ -1,7 +1,7 @@
 //! Test programs: where they are, running them, counting.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -22,6 +22,8 @@ pub const INTEGRATION: &str = "integration";
 #[derive(Debug, PartialEq, Eq)]
 pub struct TestProgram {
     path: PathBuf,
+    /// What is tested: crate and kind.
+    name: String,
     /// Directory of the package; tests expect to run there.
     directory: PathBuf,
     /// Whether it is the integration-test binary.
@@ -41,6 +43,7 @@ struct Message {
 #[derive(Deserialize)]
 struct Target {
     name: String,
+    kind: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,41 +67,52 @@ fn parse_message(line: &str) -> Option<TestProgram> {
     if message.reason != "compiler-artifact" || !message.profile?.test {
         return None;
     }
+    let target = message.target?;
     Some(TestProgram {
         path: message.executable?,
+        name: format!("{} ({})", target.name, target.kind.join(", ")),
         directory: message.manifest_path?.parent()?.to_owned(),
-        integration: message.target?.name == INTEGRATION,
+        integration: target.name == INTEGRATION,
     })
 }
 
 impl TestProgram {
-    /// Runs it as a program of unit tests.
+    /// Runs its tests, as many at a time as the machine has processors.
     pub fn run_unit(&self, options: &Options) -> Counts {
-        let mut command = self.command(options);
-        command.args(&options.filter);
-        run_counted(&mut command, &self.path, libtest::summary)
+        self.run("", &[], options)
     }
 
     /// Runs the tests of a module, one after the other: they share the machine's network.
     pub fn run_module(&self, module: &str, options: &Options) -> Counts {
+        self.run(module, &["--test-threads=1"], options)
+    }
+
+    fn run(&self, module: &str, arguments: &[&str], options: &Options) -> Counts {
         let Some(list) = query(self.command(options).args(["--list", "--format", "terse"])) else {
-            eprintln!("{}: does not list its tests", self.path.display());
+            eprintln!("error: {}: does not list its tests", self.name);
             return Counts::ONE_FAILED;
         };
-        let wanted = select(libtest::listed(&list), module, options.filter.as_deref());
+        let all = libtest::listed(&list);
+        let count = all.len();
+        let wanted = select(all, module, options.filter.as_deref());
         if wanted.is_empty() {
             return Counts::default();
         }
+        println!("{}", self.name);
         let mut command = self.command(options);
-        command.args(["--test-threads=1", "--exact"]).args(wanted);
-        run_counted(&mut command, &self.path, libtest::summary)
+        command.args(arguments);
+        // The harness takes one filter of its own and we have two, so the tests are named one by one.
+        if wanted.len() < count {
+            command.arg("--exact").args(wanted);
+        }
+        colour(&mut command);
+        run_counted(&mut command, &self.name, libtest::summary)
     }
 
     fn command(&self, options: &Options) -> Command {
         let mut command = Command::new(&self.path);
         clean_environment(&mut command);
         command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
-        colour(&mut command);
         long(&mut command, options);
         command
     }
@@ -111,7 +125,7 @@ pub fn run_doc(options: &Options) -> Counts {
     command.args(&options.filter);
     colour(&mut command);
     long(&mut command, options);
-    run_counted(&mut command, Path::new("tests in the documentation"), libtest::all_summaries)
+    run_counted(&mut command, "tests in the documentation", libtest::all_summaries)
 }
 
 fn colour(command: &mut Command) {
@@ -134,8 +148,7 @@ fn select(names: Vec<String>, module: &str, filter: Option<&str>) -> Vec<String>
 
 /// Runs tests and counts them. A program that fails without a failed test (it crashed, it did not
 /// compile, it never came to its summary) counts as a failed test.
-fn run_counted(command: &mut Command, path: &Path, read: fn(&str) -> Option<Counts>) -> Counts {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+fn run_counted(command: &mut Command, name: &str, read: fn(&str) -> Option<Counts>) -> Counts {
     match stream(command) {
         Ok((status, output)) => {
             let (counts, complaint) = judge(status.success(), read(&output));
@@ -215,7 +228,8 @@ mod tests {
             "profile":{"opt_level":"3","test":true},"features":[],"executable":"/w/target/integration-1","fresh":true}"#;
         let program = parse_message(line).unwrap();
         assert!(program.integration);
-        assert_eq!(program.directory, Path::new("/w/tests"));
+        assert_eq!(program.name, "integration (test)");
+        assert_eq!(program.directory, PathBuf::from("/w/tests"));
         assert_eq!(parse_message(&line.replace("true}", "false}")), None);
         assert_eq!(parse_message(&line.replace("\"/w/target/integration-1\"", "null")), None);
         assert_eq!(parse_message(r#"{"reason":"build-finished","success":true}"#), None);
@@ -244,7 +258,7 @@ mod tests {
     fn a_process_left_behind_does_not_hold_us_up() {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 5 & echo 'test result: ok. 1 passed; 0 failed; 0 ignored'"]);
-        let counts = run_counted(&mut command, Path::new("sh"), libtest::summary);
+        let counts = run_counted(&mut command, "sh", libtest::summary);
         assert_eq!(counts, Counts::ONE_PASSED);
     }
 }
