@@ -14,8 +14,8 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
-/// How long children may clean up after Ctrl-C before they are killed.
-const CLEAN_UP_TIME: Duration = Duration::from_secs(30);
+/// How long children may clean up after each of the two signals before they are killed.
+const CLEAN_UP_TIME: Duration = Duration::from_secs(15);
 /// How often we look whether they are gone.
 const POLL: Duration = Duration::from_millis(50);
 /// Lines kept of a program's output, for the report if it fails.
@@ -49,10 +49,13 @@ pub fn handle_interrupts() -> Result<()> {
             kill_all(Signal::SIGKILL);
             std::process::exit(exit_code(signal));
         });
-        kill_all(signal);
-        let deadline = Instant::now() + CLEAN_UP_TIME;
-        while Instant::now() < deadline && any_living() {
-            thread::sleep(POLL);
+        // Whoever ignores the first signal (Ctrl-C is ignored below a background job) gets a second one.
+        for signal in [signal, Signal::SIGTERM] {
+            kill_all(signal);
+            let deadline = Instant::now() + CLEAN_UP_TIME;
+            while Instant::now() < deadline && any_living() {
+                thread::sleep(POLL);
+            }
         }
         kill_all(Signal::SIGKILL);
         std::process::exit(exit_code(signal));

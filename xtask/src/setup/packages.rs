@@ -56,11 +56,9 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 6] = [
+const LAB: [Need; 4] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("ethtool", "ethtool", "checksum offload of the lab's links"),
-    program("procps", "sysctl", "settings of the lab's hosts"),
-    program("nftables", "nft", "packet loss in the lab"),
     program("bird2", "bird", "the lab's routers"),
     program("nginx-light", "nginx", "the lab's web servers"),
 ];
