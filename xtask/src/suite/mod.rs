@@ -45,6 +45,11 @@ impl Phase {
         }
     }
 
+    /// The module of the integration tests that is this phase.
+    fn module(self) -> String {
+        format!("{}::", self.name())
+    }
+
     fn needs_root(self) -> bool {
         matches!(self, Phase::Kernel | Phase::Lab)
     }
@@ -114,7 +119,19 @@ fn prepare(options: &Options) -> Result<Vec<TestProgram>> {
     }
     progress::step("tests", "cargo test --release --no-run", cargo().args(&build))?;
     // Everything is built now; the second call only says where.
-    program::find(cargo().args(&build))
+    let programs = program::find(cargo().args(&build))?;
+    let modules = [Phase::Kernel, Phase::Lab].map(Phase::module);
+    for program in programs.iter().filter(|program| program.integration) {
+        let strays = program.strays(&modules, options)?;
+        if !strays.is_empty() {
+            bail!(
+                "no phase would run these tests, move them into one of the modules {}:\n  {}",
+                modules.join(" and "),
+                strays.join("\n  ")
+            );
+        }
+    }
+    Ok(programs)
 }
 
 fn run_phase(phase: Phase, options: &Options, programs: &[TestProgram], results: &mut Results) {
@@ -133,7 +150,7 @@ fn run_phase(phase: Phase, options: &Options, programs: &[TestProgram], results:
         Phase::Kernel | Phase::Lab => {
             let mut counts = Counts::default();
             for program in programs.iter().filter(|program| program.integration) {
-                counts += program.run_module(&format!("{}::", phase.name()), options);
+                counts += program.run_module(&phase.module(), options);
             }
             counts
         }

@@ -87,6 +87,17 @@ impl TestProgram {
         self.run(module, &["--test-threads=1"], options)
     }
 
+    /// Its tests that are in none of `modules`, so that no phase would run them.
+    ///
+    /// # Errors
+    ///
+    /// When the program does not list its tests.
+    pub fn strays(&self, modules: &[String], options: &Options) -> Result<Vec<String>> {
+        let list = query(self.command(options).args(["--list", "--format", "terse"]))
+            .with_context(|| format!("{} does not list its tests", self.name))?;
+        Ok(outside(libtest::listed(&list), modules))
+    }
+
     fn run(&self, module: &str, arguments: &[&str], options: &Options) -> Counts {
         let Some(list) = query(self.command(options).args(["--list", "--format", "terse"])) else {
             eprintln!("error: {}: does not list its tests", self.name);
@@ -144,6 +155,11 @@ fn select(names: Vec<String>, module: &str, filter: Option<&str>) -> Vec<String>
     let wanted =
         |name: &String| name.starts_with(module) && filter.is_none_or(|filter| name.contains(filter));
     names.into_iter().filter(wanted).collect()
+}
+
+fn outside(mut names: Vec<String>, modules: &[String]) -> Vec<String> {
+    names.retain(|name| !modules.iter().any(|module| name.starts_with(module)));
+    names
 }
 
 /// Runs tests and counts them. A program that fails without a failed test (it crashed, it did not
@@ -242,6 +258,12 @@ mod tests {
         assert_eq!(select(names(), "kernel::", Some("hash")), ["kernel::hash"]);
         assert_eq!(select(names(), "kernel::", None).len(), 2);
         assert!(select(names(), "lab::", Some("decap")).is_empty());
+    }
+
+    #[test]
+    fn a_test_outside_the_modules_is_found() {
+        let names = ["kernel::hash", "lab::flow", "laboratory::x", "stray"].map(str::to_owned).to_vec();
+        assert_eq!(outside(names, &["kernel::".to_owned(), "lab::".to_owned()]), ["laboratory::x", "stray"]);
     }
 
     #[test]
