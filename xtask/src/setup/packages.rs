@@ -132,7 +132,11 @@ pub fn install(needs: &[Need]) -> Result<()> {
         }
         result => result,
     }
-    .with_context(|| format!("is the network there? by hand: {}", install_line(needs)))
+    .with_context(|| format!("is the network there? by hand: {}", install_line(needs)))?;
+    if let Some(need) = needs.iter().find(|need| !is_met(need)) {
+        bail!("{} is installed, and yet what it brings is missing ({})", need.package, need.purpose);
+    }
+    Ok(())
 }
 
 /// The errors of [`install`] that can be known beforehand.
