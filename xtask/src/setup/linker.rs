@@ -106,7 +106,7 @@ pub fn install() -> Result<Linker> {
     // It is a tool for this machine: flags for our own build are none of its business.
     command.env_remove("CARGO_BUILD_TARGET").env_remove("CARGO_TARGET_DIR");
     progress::step("bpf-linker", &format!("cargo install bpf-linker {VERSION}"), &mut command)
-        .context("is the network there? the build also needs a C compiler")?;
+        .context("cannot install bpf-linker; is crates.io reachable? the build also needs a C compiler")?;
     find().context(
         "bpf-linker was installed, but is not where cargo installs programs; is CARGO_INSTALL_ROOT set?",
     )

@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::progress::{self, Background};
-use crate::workspace::{HOST_PACKAGES, cargo, controller};
+use crate::workspace::{HOST_PACKAGES, cargo, controller, find_program};
 use crate::{bpf, process};
 use linker::Linker;
 use packages::Need;
@@ -29,9 +29,10 @@ pub enum Scope {
 /// What was found and what is to be done.
 struct Plan {
     route: Route,
+    /// The compiler is not there and among the packages.
+    install: bool,
     linker: Option<Linker>,
     packages: Vec<Need>,
-    mentioned: Vec<Need>,
 }
 
 /// Does the set-up.
@@ -41,7 +42,9 @@ struct Plan {
 /// When something is missing that cannot be had here; the message says what to do.
 pub fn run(scope: Scope, wish: Option<Wish>) -> Result<()> {
     let began = Instant::now();
-    let plan = look(scope, wish)?;
+    let may_install = nix::unistd::geteuid().is_root() && find_program("apt-get").is_some();
+    let lab = scope == Scope::Lab || may_install;
+    let plan = look(lab, wish)?;
     show(&plan);
     packages::check_can_install(&plan.packages)?;
 
@@ -49,55 +52,53 @@ pub fn run(scope: Scope, wish: Option<Wish>) -> Result<()> {
     fetch.args(["fetch", "--locked"]);
     let fetch = Background::start("crates", "cargo fetch --locked", fetch);
     let installed = packages::install(&plan.packages);
-    fetch.join().context("is crates.io reachable?")?;
+    fetch.join().context("cannot fetch crates; is crates.io reachable?")?;
     installed?;
-
-    let linker = match plan.linker {
-        Some(linker) => linker,
-        None => linker::install()?,
-    };
-    bpf::build(plan.route, &linker)?;
+    build_objects(plan, wish)?;
     build_binary()?;
 
-    if !plan.mentioned.is_empty() {
-        progress::note(&format!(
-            "the lab, the demo and the tests need more packages:\n  sudo {}",
-            packages::install_line(&plan.mentioned)
-        ));
+    let mentioned = if lab { Vec::new() } else { packages::missing(None, false, true, packages::is_met) };
+    if !mentioned.is_empty() {
+        let line = packages::install_line(&mentioned);
+        progress::note(&format!("the lab, the demo and the tests need more packages:\n  sudo {line}"));
     }
     progress::done("set-up", &controller().display().to_string(), began.elapsed());
     Ok(())
 }
 
-/// Builds the eBPF objects alone; what that needs must be there.
+/// Builds the eBPF objects alone, and gets what that needs.
 ///
 /// # Errors
 ///
 /// As [`run`].
 pub fn run_bpf(wish: Option<Wish>) -> Result<()> {
-    let plan = look(Scope::Build, wish)?;
-    let needs: Vec<_> = plan.packages.iter().filter(|need| !plan.mentioned.contains(need)).copied().collect();
-    packages::install(&needs)?;
-    let linker = match plan.linker {
-        Some(linker) => linker,
-        None => linker::install()?,
-    };
+    let plan = look(false, wish)?;
+    packages::install(&plan.packages)?;
     progress::plan("eBPF", &bpf::plan_text(plan.route));
-    bpf::build(plan.route, &linker)
+    build_objects(plan, wish)
 }
 
-fn look(scope: Scope, wish: Option<Wish>) -> Result<Plan> {
+fn look(lab: bool, wish: Option<Wish>) -> Result<Plan> {
     let (route, install) = match toolchain::choose(&toolchain::look(), wish)? {
         Choice::Use(route) => (route, None),
         Choice::InstallDistro => (Route::Distro, Some(Route::Distro)),
     };
     let linker = linker::find();
     let build_linker = linker.is_none() && linker::Llvm::find().is_none();
-    let may_install = nix::unistd::geteuid().is_root() && crate::workspace::find_program("apt-get").is_some();
-    let lab = scope == Scope::Lab || may_install;
     let packages = packages::missing(install, build_linker, lab, packages::is_met);
-    let mentioned = if lab { Vec::new() } else { packages::missing(None, false, true, packages::is_met) };
-    Ok(Plan { route, linker, packages, mentioned })
+    Ok(Plan { route, install: install.is_some(), linker, packages })
+}
+
+fn build_objects(plan: Plan, wish: Option<Wish>) -> Result<()> {
+    if plan.install {
+        // What was promised must be true now.
+        toolchain::choose(&toolchain::Facts { apt: false, ..toolchain::look() }, wish)?;
+    }
+    let linker = match plan.linker {
+        Some(linker) => linker,
+        None => linker::install()?,
+    };
+    bpf::build(plan.route, &linker)
 }
 
 fn show(plan: &Plan) {

@@ -66,10 +66,11 @@ const LAB: [Need; 4] = [
 /// What is missing, given what to build and whether the lab is wanted. `met` says whether a need is
 /// met; [`is_met`] asks this machine.
 pub fn missing(install: Option<Route>, linker: bool, lab: bool, met: impl Fn(&Need) -> bool) -> Vec<Need> {
+    // If the toolchain is to be installed, what is there does not do: it may be too old.
     let toolchain = DISTRO_TOOLCHAIN.iter().filter(|_| install == Some(Route::Distro));
-    let linker = LINKER.iter().filter(|_| linker);
-    let lab = LAB.iter().filter(|_| lab);
-    toolchain.chain(linker).chain(lab).filter(|need| !met(need)).copied().collect()
+    let linker = LINKER.iter().filter(|need| linker && !met(need));
+    let lab = LAB.iter().filter(|need| lab && !met(need));
+    toolchain.chain(linker).chain(lab).copied().collect()
 }
 
 /// Whether this machine has it.
@@ -132,7 +133,9 @@ pub fn install(needs: &[Need]) -> Result<()> {
         }
         result => result,
     }
-    .with_context(|| format!("is the network there? by hand: {}", install_line(needs)))?;
+    .with_context(|| {
+        format!("cannot install packages; is the network there? by hand: {}", install_line(needs))
+    })?;
     if let Some(need) = needs.iter().find(|need| !is_met(need)) {
         bail!("{} is installed, and yet what it brings is missing ({})", need.package, need.purpose);
     }
@@ -159,11 +162,13 @@ pub fn check_can_install(needs: &[Need]) -> Result<()> {
 }
 
 fn update() -> Result<()> {
-    progress::step("packages", "apt-get update", &mut apt_get(&["update"])).context("is the network there?")
+    progress::step("packages", "apt-get update", &mut apt_get(&["update"]))
+        .context("cannot fetch package lists; is the network there?")
 }
 
 fn install_command(needs: &[Need]) -> Command {
-    let mut command = apt_get(&["install", "-y", "--no-install-recommends"]);
+    // --no-remove: where a package of the user's is in the way, that is for the user to decide.
+    let mut command = apt_get(&["install", "-y", "--no-remove", "--no-install-recommends"]);
     command.args(names(needs));
     command
 }
@@ -183,7 +188,8 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_and_not_there_is_missing() {
-        assert!(missing(Some(Route::Distro), true, true, |_| true).is_empty());
+        assert!(missing(None, true, true, |_| true).is_empty());
+        assert_eq!(missing(Some(Route::Distro), true, true, |_| true), DISTRO_TOOLCHAIN);
         assert!(missing(None, false, false, |_| false).is_empty());
         let all = missing(Some(Route::Distro), true, true, |_| false);
         assert_eq!(all.len(), DISTRO_TOOLCHAIN.len() + LINKER.len() + LAB.len());
