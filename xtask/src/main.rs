@@ -1,1 +1,91 @@
-fn main() {}
+//! `cargo xtask`: one word for everything that is done to this repository.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::process;
+use xtask::setup::toolchain::Wish;
+use xtask::setup::{self, Scope};
+use xtask::suite::{self, Phase};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Do all the set-up and build target/release/anycast-lb; what is there is skipped
+    Setup(SetupArguments),
+    /// Build only the eBPF objects, into target/bpf
+    Bpf(ToolchainArguments),
+    /// Do the set-up, then run the tests
+    Test(TestArguments),
+}
+
+#[derive(clap::Args)]
+struct ToolchainArguments {
+    /// Compiler of the eBPF objects; default: what is there, the distribution's first
+    #[arg(long, value_enum, env = "ANYCAST_LB_BPF_TOOLCHAIN", value_name = "WHICH")]
+    bpf_toolchain: Option<Wish>,
+}
+
+#[derive(clap::Args)]
+struct SetupArguments {
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --phase unit hash")]
+struct TestArguments {
+    /// Run only tests whose path contains this
+    filter: Option<String>,
+    /// Run only this phase; may be given more than once
+    #[arg(long = "phase", value_enum, value_name = "PHASE")]
+    phases: Vec<Phase>,
+    /// Run also what takes minutes
+    #[arg(long)]
+    long: bool,
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            anstream::eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Setup(arguments) => {
+            process::handle_interrupts()?;
+            setup::run(Scope::Build, arguments.toolchain.bpf_toolchain)?;
+        }
+        Task::Bpf(arguments) => {
+            process::handle_interrupts()?;
+            setup::run_bpf(arguments.bpf_toolchain)?;
+        }
+        Task::Test(arguments) => {
+            process::handle_interrupts()?;
+            let options = suite::Options {
+                filter: arguments.filter,
+                phases: arguments.phases,
+                long: arguments.long,
+                wish: arguments.toolchain.bpf_toolchain,
+            };
+            if !suite::run(&options) {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
