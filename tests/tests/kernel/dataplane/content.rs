@@ -185,25 +185,30 @@ fn ipv6_and_every_encapsulation_are_traced() -> Result<()> {
     })
 }
 
-/// What two configurations that follow one another have in common, and in what they differ.
-fn two_configurations(place: &Place) -> [Config; 2] {
-    let first = place.config();
-    let mut second = first.clone();
-    // The same VIP and a pool that stays but carries otherwise; other VIPs, a pool and members come
-    // and go, so that numbers are freed and handed out again.
-    second.pools = vec![
-        Pool { encapsulation: Encapsulation::Ipip, ..pool("web", [12, 13, 14]) },
-        Pool { slots: 256, ..pool("dns", [21, 22]) },
-    ];
-    second.vips = vec![vip(1, "web"), vip(2, "dns"), vip(3, "dns")];
-    [first, second]
+/// Configurations under which packets to VIP 1 reach the backends 11 to 14, always by other means:
+/// first by one pool, then by the same pool with other members carried otherwise, then by a VIP for
+/// any port and by another pool. Numbers of VIPs, pools and members are freed and handed out again.
+/// A cleared entry names pool 0, which is the decoy.
+fn three_configurations(place: &Place) -> [Config; 3] {
+    let decoy = pool("decoy", [31]);
+    let with = |pools: Vec<Pool>, vips: Vec<Vip>| Config { pools, vips, ..place.config() };
+    let ipip = |pool| Pool { encapsulation: Encapsulation::Ipip, ..pool };
+    let any_port = |vip: Vip| Vip { key: VipKey { port: None, ..vip.key }, ..vip };
+    [
+        with(vec![decoy.clone(), pool("web", [11, 12, 13])], vec![vip(9, "decoy"), vip(1, "web")]),
+        with(vec![decoy.clone(), ipip(pool("web", [12, 13, 14]))], vec![vip(9, "decoy"), vip(1, "web")]),
+        with(
+            vec![decoy, Pool { slots: 256, ..pool("other", [11, 14]) }],
+            vec![vip(9, "decoy"), any_port(vip(1, "other")), vip(2, "other")],
+        ),
+    ]
 }
 
 #[test]
 fn a_packet_sees_the_old_state_or_the_new_one() -> Result<()> {
     const CHANGES: usize = 400;
     isolated(|place| {
-        let configs = two_configurations(place);
+        let configs = three_configurations(place);
         let (mut dataplane, _) = Dataplane::open(&configs[0])?;
         for config in &configs {
             resolve_all(&mut dataplane, config)?;
@@ -214,7 +219,7 @@ fn a_packet_sees_the_old_state_or_the_new_one() -> Result<()> {
         let seen = std::thread::scope(|scope| {
             let packets = scope.spawn(|| traffic.send_until(&done));
             let changed = (1..=CHANGES).try_for_each(|n| {
-                let config = &configs[n % 2];
+                let config = &configs[n % configs.len()];
                 resolve_all(&mut dataplane, config)?;
                 dataplane.apply(config)?;
                 anyhow::Ok(())
@@ -223,7 +228,7 @@ fn a_packet_sees_the_old_state_or_the_new_one() -> Result<()> {
             let seen = packets.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             changed.and(seen)
         })?;
-        // Both states were in force while packets passed, and nothing else ever was.
+        // All states were in force while packets passed, and nothing else ever was.
         let verdicts: Vec<Verdict> = seen.iter().map(|(verdict, _)| *verdict).collect();
         assert_eq!(verdicts, [Verdict::ForwardedGue, Verdict::ForwardedIpip], "{seen:?}");
         ensure!(seen.iter().all(|(_, packets)| *packets > 1000), "{seen:?}");
@@ -293,7 +298,7 @@ impl Traffic {
     }
 }
 
-/// The outer header is whole and goes to a backend of one of the two configurations.
+/// The outer header is whole and goes to a backend of one of the configurations.
 fn check_frame(frame: &[u8]) -> Result<()> {
     let ip = Ipv4HeaderSlice::from_slice(&frame[14..])?;
     let [a, b, c, last] = ip.destination();
