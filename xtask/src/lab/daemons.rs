@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, setpgid};
 
 use super::netns::Namespace;
@@ -224,11 +224,13 @@ impl Drop for Daemon {
 /// Starts `command` in a process group of its own, out of reach of the terminal's Ctrl-C. Unless
 /// `persistent`, the kernel kills it when this process ends, however it ends.
 pub fn spawn(mut command: Command, persistent: bool) -> io::Result<Child> {
-    // SAFETY: setpgid and prctl are system calls without allocation or locks, fit for the child of
+    // SAFETY: setpgid, sigprocmask and prctl are system calls without allocation or locks, fit for the child of
     // a fork.
     unsafe {
         command.pre_exec(move || {
             setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+            // Whoever called us may have blocked signals; children inherit that.
+            SigSet::empty().thread_set_mask()?;
             if !persistent {
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
             }

@@ -1,8 +1,9 @@
-//! Ctrl-C and SIGTERM: the labs are removed first, then the process ends.
+//! Ctrl-C, SIGTERM and SIGHUP: the labs are removed first, then the process ends.
 
 use std::sync::Once;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::state;
@@ -12,7 +13,7 @@ const INTERRUPTED: i32 = 130;
 
 static INSTALLED: Once = Once::new();
 
-/// From now on SIGINT and SIGTERM remove the labs of this process before it ends.
+/// From now on SIGINT, SIGTERM and SIGHUP remove the labs of this process before it ends.
 pub fn install() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -20,16 +21,22 @@ pub fn install() -> Result<()> {
         .context("cannot start a runtime for signals")?;
     INSTALLED.call_once(|| {
         std::thread::spawn(move || {
+            // Whoever called us may have blocked them; one thread that takes them is enough.
+            let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+            let _ = signals.thread_unblock();
             runtime.block_on(async {
                 // Failing to register is possible only for signals that cannot be caught.
-                let (Ok(mut interrupt), Ok(mut terminate)) =
-                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-                else {
+                let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+                    signal(SignalKind::interrupt()),
+                    signal(SignalKind::terminate()),
+                    signal(SignalKind::hangup()),
+                ) else {
                     return;
                 };
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
                 }
                 anstream::eprintln!("\ninterrupted: removing the lab");
                 state::remove_all_for_exit();

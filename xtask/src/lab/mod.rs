@@ -4,6 +4,7 @@
 
 pub mod bird;
 mod build;
+pub mod capture;
 pub mod command;
 pub mod daemons;
 pub mod interrupt;
@@ -26,6 +27,7 @@ pub use build::LabBuilder;
 pub use command::{Command, main};
 pub use node::{CliOutput, Node};
 
+use capture::Capture;
 use daemons::{Daemon, until};
 use netns::Namespace;
 use state::RunDir;
@@ -232,6 +234,12 @@ impl Lab {
             Family::V6 => (topology::VIP_V6, port).into(),
         };
         self.families.all().map(address).collect()
+    }
+
+    /// Captures at the far end of a node's link to the underlay: what XDP sends is not seen on the
+    /// node's own interface, and a backend's program takes packets before a socket there sees them.
+    pub fn capture_underlay(&self, node: &str) -> Result<Capture> {
+        Capture::start(&self.topology.fabric, node)
     }
 
     /// Node `index` withdraws the service prefixes; returns when the router no longer uses it.
