@@ -36,9 +36,10 @@ impl Console {
 
     /// Says what is done, does it, and says how long it took.
     pub fn step(&self, text: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.say(text);
         let began = Instant::now();
         work()?;
-        self.say(&format!("{text} ({} ms)", began.elapsed().as_millis()));
+        self.say(&format!("  took effect within {} ms", began.elapsed().as_millis()));
         Ok(())
     }
 

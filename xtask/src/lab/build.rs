@@ -96,9 +96,10 @@ impl LabBuilder {
             write_seed(&run.path().join("seed"))?;
         }
         let mut building = Building { options: self, tools, run, topology };
+        // First, so that sessions are made at the announcers' first try.
+        let router = building.router()?;
         let backends = building.backends()?;
         let ingresses = building.ingresses()?;
-        let router = building.router()?;
         let Building { options, tools, run, topology } = building;
         let mut lab = Lab {
             kind: self.kind,
