@@ -17,7 +17,7 @@ use super::services::{self, NodeConfig};
 use super::state::RunDir;
 use super::tools::Tools;
 use super::topology::{self as plan, Topology};
-use super::{Encapsulation, Families, Kind, Lab, Mode, Shape, interrupt};
+use super::{Arms, Encapsulation, Families, Kind, Lab, Mode, Shape, interrupt};
 
 /// How long BIRD, nginx and the echo service may take to listen.
 const SERVICE_DEADLINE: Duration = Duration::from_secs(10);
@@ -28,6 +28,7 @@ const SEED_LENGTH: usize = 16;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LabBuilder {
     kind: Kind,
+    arms: Arms,
     mode: Mode,
     encapsulation: Encapsulation,
     families: Families,
@@ -48,6 +49,11 @@ impl LabBuilder {
     /// With or without a balancer.
     pub fn kind(self, kind: Kind) -> Self {
         Self { kind, ..self }
+    }
+
+    /// How ingress nodes are connected.
+    pub fn arms(self, arms: Arms) -> Self {
+        Self { arms, ..self }
     }
 
     /// How XDP is attached.
@@ -103,6 +109,7 @@ impl LabBuilder {
         let Building { options, tools, run, topology } = building;
         let mut lab = Lab {
             kind: self.kind,
+            arms: self.arms,
             families: self.families,
             router,
             ingresses,
@@ -164,7 +171,11 @@ impl Building {
         if start {
             // A node is announced only once its data plane is up.
             for (index, node) in nodes.iter_mut().enumerate() {
-                node.bird = Some(self.announcer(node, plan::ingress(index), plan::edge(index, true))?);
+                let router = match self.options.arms {
+                    Arms::Two => plan::edge(index, true),
+                    Arms::One => plan::ROUTER_UNDERLAY,
+                };
+                node.bird = Some(self.announcer(node, plan::ingress(index), router)?);
             }
         }
         Ok(nodes)
@@ -172,9 +183,12 @@ impl Building {
 
     fn router(&self) -> Result<Daemon> {
         let shape = self.options.shape;
-        let neighbors: Vec<_> = match self.options.kind {
-            Kind::Balanced => (0..shape.ingresses).map(|index| plan::edge(index, false)).collect(),
-            Kind::PlainEcmp => (0..shape.backends).map(plan::backend).collect(),
+        let neighbors: Vec<_> = match (self.options.kind, self.options.arms) {
+            (Kind::Balanced, Arms::Two) => {
+                (0..shape.ingresses).map(|index| plan::edge(index, false)).collect()
+            }
+            (Kind::Balanced, Arms::One) => (0..shape.ingresses).map(plan::ingress).collect(),
+            (Kind::PlainEcmp, _) => (0..shape.backends).map(plan::backend).collect(),
         };
         self.bird(&self.topology.router, "router", &services::router_bird(&neighbors))
     }
@@ -195,6 +209,7 @@ impl Building {
         NodeConfig {
             node,
             run: self.run.path(),
+            arms: self.options.arms,
             mode: self.options.mode,
             encapsulation: self.options.encapsulation,
             families: self.options.families,
@@ -330,14 +345,6 @@ fn write_seed(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot create {}", path.display()))?;
     writeln!(file, "{digits}")?;
     Ok(())
-}
-
-/// A link that goes down loses its IPv6 addresses and its routes.
-pub(super) fn addresses_after_link_up(kind: Kind, index: usize) -> String {
-    match kind {
-        Kind::Balanced => plan::edge_after_link_up(index),
-        Kind::PlainEcmp => plan::backend_after_link_up(index),
-    }
 }
 
 #[cfg(test)]

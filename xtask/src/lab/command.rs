@@ -6,13 +6,16 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::state::{Found, found};
-use super::{Encapsulation, Families, Lab, Mode};
+use super::{Arms, Encapsulation, Families, Lab, Mode};
 
 /// A lab that stands by itself.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build a lab, leave it standing and print how to enter it
     Up {
+        /// How ingress nodes are connected
+        #[arg(long, value_enum, default_value_t)]
+        arms: Arms,
         /// How XDP is attached
         #[arg(long, value_enum, default_value_t)]
         mode: Mode,
@@ -32,8 +35,9 @@ pub enum Command {
 /// Runs a subcommand.
 pub fn main(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Up { mode, encapsulation, families } => {
-            let builder = Lab::builder().mode(*mode).encapsulation(*encapsulation).families(*families);
+        Command::Up { arms, mode, encapsulation, families } => {
+            let builder =
+                Lab::builder().arms(*arms).mode(*mode).encapsulation(*encapsulation).families(*families);
             let mut lab = builder.persistent().build()?;
             for line in lab.write_notes()? {
                 anstream::println!("{line}");

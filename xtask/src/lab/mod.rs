@@ -32,7 +32,7 @@ use daemons::{Daemon, until};
 use netns::Namespace;
 use state::RunDir;
 use tools::Tools;
-use topology::{EDGE, Topology};
+use topology::{EDGE, FABRIC, Topology};
 use traffic::{RunningTraffic, Spec};
 
 /// How long a change of routes may take to reach the router's FIB. BGP's hold time is 9 s.
@@ -137,6 +137,16 @@ pub enum Kind {
     PlainEcmp,
 }
 
+/// How ingress nodes are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Arms {
+    /// One NIC towards the router, one to the underlay: packets are redirected.
+    #[default]
+    Two,
+    /// One NIC for both: packets leave by the NIC they came in.
+    One,
+}
+
 /// How many nodes of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -163,6 +173,7 @@ impl Default for Shape {
 #[derive(Debug)]
 pub struct Lab {
     kind: Kind,
+    arms: Arms,
     families: Families,
     router: Daemon,
     ingresses: Vec<Node>,
@@ -277,11 +288,11 @@ impl Lab {
     }
 
     fn set_link(&mut self, index: usize, state: &str) -> Result<()> {
-        let interface = match self.kind {
-            Kind::Balanced => EDGE,
-            Kind::PlainEcmp => topology::FABRIC,
+        let (interface, restore) = match (self.kind, self.arms) {
+            (Kind::Balanced, Arms::Two) => (EDGE, topology::edge_after_link_up(index)),
+            (Kind::Balanced, Arms::One) => (FABRIC, topology::ingress_after_link_up(index)),
+            (Kind::PlainEcmp, _) => (FABRIC, topology::backend_after_link_up(index)),
         };
-        let restore = build::addresses_after_link_up(self.kind, index);
         let namespace = self.next_hops()[index].namespace();
         namespace.ip(&format!("link set {interface} {state}\n"))?;
         if state == "up" { namespace.ip(&restore) } else { Ok(()) }

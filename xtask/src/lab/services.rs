@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::topology::{self as plan, Addresses, ECHO_PORT, EDGE, FABRIC, HTTP_PORT, VIP_V4, VIP_V6};
-use super::{Encapsulation, Families, Family, Mode};
+use super::{Arms, Encapsulation, Families, Family, Mode};
 
 /// AS number of the router.
 const ROUTER_AS: u32 = 64510;
@@ -137,6 +137,8 @@ pub struct NodeConfig<'a> {
     pub node: &'a str,
     /// Run directory of the lab.
     pub run: &'a Path,
+    /// How the ingress nodes are connected.
+    pub arms: Arms,
     /// How XDP is attached.
     pub mode: Mode,
     /// How packets are carried.
@@ -153,7 +155,9 @@ impl NodeConfig<'_> {
         let mut text = self.head("ingress");
         let _ = writeln!(text, "hash_seed_file = \"{}/seed\"", self.run.display());
         let _ = writeln!(text, "source = [\"{}\", \"{}\"]", source.v4, source.v6);
-        text += &self.interface(EDGE);
+        if self.arms == Arms::Two {
+            text += &self.interface(EDGE);
+        }
         text += &self.interface(FABRIC);
         text += &self.control();
         for family in self.families.all() {
@@ -295,6 +299,7 @@ mod tests {
         let node = NodeConfig {
             node: "ing0",
             run: Path::new("/run/lab"),
+            arms: Arms::Two,
             mode: Mode::Native,
             encapsulation,
             families,

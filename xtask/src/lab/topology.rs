@@ -274,6 +274,11 @@ pub(super) fn edge_after_link_up(index: usize) -> String {
     restored(EDGE, edge(index, false), edge(index, true))
 }
 
+/// What ingress `index` lost when its link to the underlay went down.
+pub(super) fn ingress_after_link_up(index: usize) -> String {
+    restored(FABRIC, ingress(index), edge(index, true))
+}
+
 /// What backend `index` lost when its link went down.
 pub(super) fn backend_after_link_up(index: usize) -> String {
     restored(FABRIC, backend(index), ROUTER_UNDERLAY)
