@@ -29,7 +29,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo(arguments) => demo::main(&arguments),
+        Command::Demo(arguments) => demo::main(&arguments, || lab::tools::Tools::locate().map(drop)),
         Command::Lab(command) => lab::main(&command),
         Command::TrafficClient(spec) => lab::traffic::client::main(&spec),
         Command::UdpEcho(arguments) => lab::services::udp_echo(&arguments),

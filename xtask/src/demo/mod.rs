@@ -45,8 +45,9 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "plain-ecmp", about: "its second half alone", run: reroute::plain },
 ];
 
-/// Runs a scenario; failure if a flow on a healthy backend broke.
-pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+/// Runs a scenario, after `prepare` has made sure that everything it needs is there; failure if a
+/// flow on a healthy backend broke.
+pub fn main(arguments: &Arguments, prepare: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
     if arguments.list {
         for scenario in SCENARIOS {
             anstream::println!("{:<18} {}", scenario.name, scenario.about);
@@ -57,6 +58,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         SCENARIOS.iter().find(|scenario| scenario.name == arguments.scenario).with_context(|| {
             format!("no scenario {:?}; `cargo xtask demo --list` names them", arguments.scenario)
         })?;
+    prepare()?;
     interrupt::install()?;
     sweep_leftovers();
     let console = Console::new(arguments.json);

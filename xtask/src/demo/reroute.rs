@@ -67,7 +67,7 @@ fn run(console: &Console, kind: Kind) -> Result<Run> {
             console.step(&format!("SIGKILL to the daemon of {second}"), || lab.ingress(1).kill9())?;
             console.watch(&traffic, WITHOUT_DAEMON)?;
             console.step(&format!("{second} starts again and takes over what is pinned"), || {
-                lab.ingress(1).restart()
+                lab.ingress(1).start()
             })?;
         }
         // A backend without a balancer has only its routing daemon to lose.
@@ -78,7 +78,7 @@ fn run(console: &Console, kind: Kind) -> Result<Run> {
             })?;
             console.watch(&traffic, WITHOUT_DAEMON)?;
             console.step(&format!("{second} starts again"), || {
-                lab.next_hops()[1].bird()?.restart()?;
+                lab.next_hops()[1].start_bird()?;
                 lab.wait_next_hops(3)
             })?;
         }

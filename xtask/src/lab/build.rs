@@ -5,22 +5,19 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 
 use super::daemons::{Daemon, Program, arguments};
 use super::netns::Namespace;
-use super::node::{Node, READY_DEADLINE, bird_socket};
+use super::node::{Node, READY_DEADLINE, SERVICE_DEADLINE, bird_socket};
 use super::services::{self, NodeConfig};
 use super::state::RunDir;
 use super::tools::Tools;
 use super::topology::{self as plan, Topology};
 use super::{Arms, Encapsulation, Families, Kind, Lab, Mode, Shape, interrupt};
 
-/// How long BIRD, nginx and the echo service may take to listen.
-const SERVICE_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of the hash seed.
 const SEED_LENGTH: usize = 16;
 
@@ -81,8 +78,8 @@ impl LabBuilder {
         Self { persistent: true, ..self }
     }
 
-    /// Configurations are written and nothing that carries traffic is started on the nodes: for
-    /// tests that start balancers themselves. The router then has no next hops.
+    /// Configurations are written but balancers and the ingress nodes' BIRDs are left to be started
+    /// with [`Node::start`] and [`Node::start_bird`]. The router has no next hops until then.
     pub fn without_balancers(self) -> Self {
         Self { balancers: Balancers::Leave, ..self }
     }
@@ -101,7 +98,7 @@ impl LabBuilder {
             mount_bpffs(&run)?;
             write_seed(&run.path().join("seed"))?;
         }
-        let mut building = Building { options: self, tools, run, topology };
+        let building = Building { options: self, tools, run, topology };
         // First, so that sessions are made at the announcers' first try.
         let router = building.router()?;
         let backends = building.backends()?;
@@ -137,48 +134,61 @@ struct Building {
 }
 
 impl Building {
-    fn backends(&mut self) -> Result<Vec<Node>> {
-        let plain = self.options.kind == Kind::PlainEcmp;
+    fn backends(&self) -> Result<Vec<Node>> {
         let mut nodes = Vec::new();
         for (index, namespace) in self.topology.backends.iter().enumerate() {
             let mut node = self.node(namespace, format!("be{index}"));
-            let config = self.config(&node.name).backend();
-            fs::write(node.config(), config)?;
+            fs::write(node.config(), self.config(&node.name).backend())?;
             node.services = self.services(namespace, &node.name)?;
-            if plain {
-                node.bird = Some(self.announcer(&node, plan::backend(index), plan::ROUTER_UNDERLAY)?);
-            } else if self.options.balancers == Balancers::Start {
-                node.balancer = Some(self.balancer(&node)?);
+            match self.options.kind {
+                Kind::Balanced => node.balancer = Some(self.balancer(&node)),
+                Kind::PlainEcmp => {
+                    node.bird = Some(self.announcer(&node, plan::backend(index), plan::ROUTER_UNDERLAY)?);
+                    node.start_bird()?;
+                }
             }
             nodes.push(node);
         }
-        ready(&mut nodes)?;
+        self.start_balancers(&mut nodes)?;
         Ok(nodes)
     }
 
-    fn ingresses(&mut self) -> Result<Vec<Node>> {
-        let start = self.options.kind == Kind::Balanced && self.options.balancers == Balancers::Start;
+    fn ingresses(&self) -> Result<Vec<Node>> {
         let mut nodes = Vec::new();
+        if self.options.kind == Kind::PlainEcmp {
+            return Ok(nodes);
+        }
         for (index, namespace) in self.topology.ingresses.iter().enumerate() {
             let mut node = self.node(namespace, format!("ing{index}"));
             fs::write(node.config(), self.config(&node.name).ingress(plan::ingress(index)))?;
-            if start {
-                node.balancer = Some(self.balancer(&node)?);
-            }
+            node.balancer = Some(self.balancer(&node));
+            let router = match self.options.arms {
+                Arms::Two => plan::edge(index, true),
+                Arms::One => plan::ROUTER_UNDERLAY,
+            };
+            node.bird = Some(self.announcer(&node, plan::ingress(index), router)?);
             nodes.push(node);
         }
-        ready(&mut nodes)?;
-        if start {
+        self.start_balancers(&mut nodes)?;
+        if self.options.balancers == Balancers::Start {
             // A node is announced only once its data plane is up.
-            for (index, node) in nodes.iter_mut().enumerate() {
-                let router = match self.options.arms {
-                    Arms::Two => plan::edge(index, true),
-                    Arms::One => plan::ROUTER_UNDERLAY,
-                };
-                node.bird = Some(self.announcer(node, plan::ingress(index), router)?);
-            }
+            nodes.iter_mut().try_for_each(Node::start_bird)?;
         }
         Ok(nodes)
+    }
+
+    /// All at once, then waits for each.
+    fn start_balancers(&self, nodes: &mut [Node]) -> Result<()> {
+        if self.options.balancers == Balancers::Leave {
+            return Ok(());
+        }
+        for balancer in nodes.iter_mut().filter_map(|node| node.balancer.as_mut()) {
+            balancer.start()?;
+        }
+        for balancer in nodes.iter_mut().filter_map(|node| node.balancer.as_mut()) {
+            balancer.wait_ready(READY_DEADLINE)?;
+        }
+        Ok(())
     }
 
     fn router(&self) -> Result<Daemon> {
@@ -190,7 +200,11 @@ impl Building {
             (Kind::Balanced, Arms::One) => (0..shape.ingresses).map(plan::ingress).collect(),
             (Kind::PlainEcmp, _) => (0..shape.backends).map(plan::backend).collect(),
         };
-        self.bird(&self.topology.router, "router", &services::router_bird(&neighbors))
+        let mut bird = self.bird(&self.topology.router, "router", &services::router_bird(&neighbors))?;
+        let socket = bird_socket(self.run.path(), "router");
+        bird.start()?;
+        bird.wait_until(SERVICE_DEADLINE, "the control socket", || socket.exists())?;
+        Ok(bird)
     }
 
     fn node(&self, namespace: &Namespace, name: String) -> Node {
@@ -217,11 +231,11 @@ impl Building {
         }
     }
 
-    fn start(&self, namespace: &Namespace, program: Program) -> Result<Daemon> {
-        Daemon::start(&self.run, namespace, program, self.options.persistent)
+    fn daemon(&self, namespace: &Namespace, program: Program) -> Daemon {
+        Daemon::new(&self.run, namespace, program, self.options.persistent)
     }
 
-    fn balancer(&self, node: &Node) -> Result<Daemon> {
+    fn balancer(&self, node: &Node) -> Daemon {
         let mut words = arguments(["run", "--config"]);
         words.push(node.config().into());
         let program = Program {
@@ -230,7 +244,7 @@ impl Building {
             arguments: words,
             notifies: true,
         };
-        self.start(&node.namespace, program)
+        self.daemon(&node.namespace, program)
     }
 
     fn announcer(&self, node: &Node, id: plan::Addresses, router: plan::Addresses) -> Result<Daemon> {
@@ -254,9 +268,7 @@ impl Building {
             ]),
             notifies: false,
         };
-        let mut daemon = self.start(namespace, program)?;
-        daemon.wait_until(SERVICE_DEADLINE, "the control socket", || socket.exists())?;
-        Ok(daemon)
+        Ok(self.daemon(namespace, program))
     }
 
     fn services(&self, namespace: &Namespace, node: &str) -> Result<Vec<Daemon>> {
@@ -284,21 +296,15 @@ impl Building {
             ]),
             notifies: false,
         };
-        let mut nginx = self.start(namespace, nginx)?;
-        let mut echo = self.start(namespace, echo)?;
+        let (mut nginx, mut echo) = (self.daemon(namespace, nginx), self.daemon(namespace, echo));
+        nginx.start()?;
+        echo.start()?;
         nginx.wait_until(SERVICE_DEADLINE, "the listening socket", || {
             listens(namespace, "tcp", plan::HTTP_PORT)
         })?;
         echo.wait_until(SERVICE_DEADLINE, "the socket", || listens(namespace, "udp", plan::ECHO_PORT))?;
         Ok(vec![nginx, echo])
     }
-}
-
-fn ready(nodes: &mut [Node]) -> Result<()> {
-    for balancer in nodes.iter_mut().filter_map(|node| node.balancer.as_mut()) {
-        balancer.wait_ready(READY_DEADLINE)?;
-    }
-    Ok(())
 }
 
 /// Whether both families have a socket on `port`, by the namespace's `/proc/net`.

@@ -51,15 +51,10 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it; not ready yet, see [`Daemon::wait_ready`].
-    pub fn start(
-        run: &Arc<RunDir>,
-        namespace: &Namespace,
-        program: Program,
-        persistent: bool,
-    ) -> Result<Self> {
+    /// Says what is to run where; [`Daemon::start`] starts it.
+    pub fn new(run: &Arc<RunDir>, namespace: &Namespace, program: Program, persistent: bool) -> Self {
         let log = run.path().join("log").join(format!("{}.log", program.name));
-        let mut daemon = Self {
+        Self {
             program,
             namespace: namespace.clone(),
             run: Arc::clone(run),
@@ -67,13 +62,12 @@ impl Daemon {
             log,
             child: None,
             notify: None,
-        };
-        daemon.spawn()?;
-        Ok(daemon)
+        }
     }
 
-    /// Starts it again after it was killed or has ended.
-    pub fn restart(&mut self) -> Result<()> {
+    /// Starts it, also again after it was killed or has ended. It is not ready yet, see
+    /// [`Daemon::wait_ready`] and [`Daemon::wait_until`].
+    pub fn start(&mut self) -> Result<()> {
         if self.is_running() {
             bail!("{} still runs", self.program.name);
         }

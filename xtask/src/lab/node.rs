@@ -1,5 +1,6 @@
 //! A node of the lab: its namespace and what runs in it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use super::netns::Namespace;
 
 /// How long a balancer may take from start to ready.
 pub const READY_DEADLINE: Duration = Duration::from_secs(20);
+/// How long BIRD, nginx and the echo service may take to listen.
+pub const SERVICE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long it may take to end after SIGTERM.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -76,11 +79,22 @@ impl Node {
         self.balancer()?.kill9()
     }
 
-    /// Starts the balancer again after [`Node::kill9`] and waits until it is ready.
-    pub fn restart(&mut self) -> Result<()> {
+    /// Starts the balancer and waits until it is ready; for one that was killed or stopped, or not
+    /// started with the lab.
+    pub fn start(&mut self) -> Result<()> {
         let balancer = self.balancer()?;
-        balancer.restart()?;
+        balancer.start()?;
         balancer.wait_ready(READY_DEADLINE)
+    }
+
+    /// Starts BIRD and waits until it takes commands. It announces the service prefixes then.
+    pub fn start_bird(&mut self) -> Result<()> {
+        let socket = self.bird_socket();
+        let bird = self.bird()?;
+        // One that a killed BIRD left.
+        let _ = fs::remove_file(&socket);
+        bird.start()?;
+        bird.wait_until(SERVICE_DEADLINE, "the control socket", || socket.exists())
     }
 
     /// SIGTERM to the balancer, and waits for its end; returns its exit code.
