@@ -8,6 +8,7 @@ use xtask::process;
 use xtask::setup::toolchain::Wish;
 use xtask::setup::{self, Scope};
 use xtask::suite::{self, Phase};
+use xtask::{demo, lab};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
@@ -24,6 +25,17 @@ enum Task {
     Bpf(ToolchainArguments),
     /// Do the set-up, then run the tests
     Test(TestArguments),
+    /// Run real traffic through the balancer in a lab of network namespaces, and beside it without
+    Demo(demo::Arguments),
+    /// Leave a lab standing, remove it, or show what stands
+    #[command(subcommand)]
+    Lab(lab::Command),
+    /// Runs inside a client's namespace
+    #[command(hide = true)]
+    TrafficClient(lab::traffic::Spec),
+    /// Runs inside a backend's namespace
+    #[command(hide = true)]
+    UdpEcho(lab::services::UdpEcho),
 }
 
 #[derive(clap::Args)]
@@ -86,6 +98,10 @@ fn run(task: Task) -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Task::Demo(arguments) => return demo::main(&arguments, || setup::run(Scope::Lab, None)),
+        Task::Lab(command) => return lab::main(&command),
+        Task::TrafficClient(spec) => return lab::traffic::client::main(&spec),
+        Task::UdpEcho(arguments) => return lab::services::udp_echo(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

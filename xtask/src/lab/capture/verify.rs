@@ -1,0 +1,432 @@
+//! Every length and checksum of a frame, outer and inner, by an independent library.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use etherparse::{Icmpv4Slice, Icmpv6Slice, IpNumber, IpSlice, TcpSlice, UdpSlice};
+
+/// UDP port of GUE.
+pub const GUE_PORT: u16 = 19523;
+/// Fixed part of a GUE header.
+const GUE_HEADER: usize = 4;
+/// Low bits of its first byte: length of the private data in 4-byte words.
+const GUE_HLEN: u8 = 0x1f;
+const ETHERNET_HEADER: usize = 14;
+const VLAN_TAG: usize = 4;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
+/// More IP headers than any packet of ours has.
+const MAX_DEPTH: usize = 4;
+
+/// What is wrong with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which IP header it belongs to: 0 is the outermost.
+    pub depth: usize,
+    /// What.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IP header {}: {}", self.depth, self.what)
+    }
+}
+
+/// One IP packet of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Protocol of the payload, extension headers skipped.
+    pub protocol: u8,
+    /// Source and destination port of an unfragmented TCP or UDP packet.
+    pub ports: Option<(u16, u16)>,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// GUE's private data.
+    pub private: Vec<u8>,
+    /// All of it, from its first byte, without what a link put behind it.
+    pub bytes: Vec<u8>,
+}
+
+/// A frame taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dissected {
+    /// Its IP packets, the outermost first; empty if it carries none.
+    pub packets: Vec<Packet>,
+    /// Checksums that were looked at.
+    pub checksums: usize,
+    /// What is wrong with it.
+    pub faults: Vec<Fault>,
+}
+
+impl Dissected {
+    /// The innermost packet.
+    pub fn inner(&self) -> Option<&Packet> {
+        self.packets.last()
+    }
+
+    /// Whether it is tunnelled.
+    pub fn is_encapsulated(&self) -> bool {
+        self.packets.len() > 1
+    }
+
+    fn fault(&mut self, depth: usize, what: impl Into<String>) {
+        self.faults.push(Fault { depth, what: what.into() });
+    }
+
+    fn checksum(&mut self, depth: usize, name: &str, found: u16, right: u16) {
+        self.checksums += 1;
+        if found != right {
+            self.fault(depth, format!("{name} checksum {found:#06x}, right would be {right:#06x}"));
+        }
+    }
+}
+
+/// Takes an Ethernet frame apart and checks all of it.
+pub fn dissect(frame: &[u8]) -> Dissected {
+    let mut result = Dissected::default();
+    let mut offset = ETHERNET_HEADER;
+    let ethertype_before = |offset: usize| -> Option<u16> {
+        let bytes = frame.get(offset.checked_sub(2)?..offset)?;
+        Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+    };
+    while matches!(ethertype_before(offset), Some(ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN)) {
+        offset += VLAN_TAG;
+    }
+    match ethertype_before(offset) {
+        Some(ETHERTYPE_IPV4 | ETHERTYPE_IPV6) => ip(frame.get(offset..).unwrap_or_default(), &mut result),
+        Some(_) => {}
+        None => result.fault(0, "a frame without a whole Ethernet header"),
+    }
+    result
+}
+
+/// What is wrong with a frame; nothing if it is right.
+pub fn verify(frame: &[u8]) -> Vec<Fault> {
+    dissect(frame).faults
+}
+
+fn ip(bytes: &[u8], result: &mut Dissected) {
+    let depth = result.packets.len();
+    if depth == MAX_DEPTH {
+        return result.fault(depth, "too many headers");
+    }
+    let slice = match IpSlice::from_slice(bytes) {
+        Ok(slice) => slice,
+        Err(error) => return result.fault(depth, error.to_string()),
+    };
+    let (source, destination, ttl, length) = match &slice {
+        IpSlice::Ipv4(v4) => {
+            let header = v4.header();
+            let right = header.to_header().calc_header_checksum();
+            result.checksum(depth, "IPv4 header", header.header_checksum(), right);
+            let addresses = (header.source_addr().into(), header.destination_addr().into());
+            (addresses.0, addresses.1, header.ttl(), usize::from(header.total_len()))
+        }
+        IpSlice::Ipv6(v6) => {
+            let header = v6.header();
+            let length = usize::from(header.payload_length()) + header.slice().len();
+            (header.source_addr().into(), header.destination_addr().into(), header.hop_limit(), length)
+        }
+    };
+    let payload = slice.payload();
+    let packet = Packet {
+        source,
+        destination,
+        protocol: payload.ip_number.0,
+        ports: None,
+        ttl,
+        private: Vec::new(),
+        bytes: bytes.get(..length).unwrap_or(bytes).to_vec(),
+    };
+    result.packets.push(packet);
+    // A fragment has a part of what the checksum covers.
+    if !payload.fragmented {
+        transport(payload.ip_number, payload.payload, (source, destination), depth, result);
+    }
+}
+
+fn transport(
+    protocol: IpNumber,
+    bytes: &[u8],
+    addresses: (IpAddr, IpAddr),
+    depth: usize,
+    result: &mut Dissected,
+) {
+    match protocol {
+        IpNumber::TCP => match TcpSlice::from_slice(bytes) {
+            Ok(tcp) => {
+                let right = match addresses {
+                    (IpAddr::V4(from), IpAddr::V4(to)) => {
+                        tcp.calc_checksum_ipv4(from.octets(), to.octets()).ok()
+                    }
+                    (IpAddr::V6(from), IpAddr::V6(to)) => {
+                        tcp.calc_checksum_ipv6(from.octets(), to.octets()).ok()
+                    }
+                    _ => None,
+                };
+                checked(result, depth, "TCP", tcp.checksum(), right);
+                ports(result, depth, tcp.source_port(), tcp.destination_port());
+            }
+            Err(error) => result.fault(depth, error.to_string()),
+        },
+        IpNumber::UDP => match UdpSlice::from_slice(bytes) {
+            Ok(udp) => {
+                ports(result, depth, udp.source_port(), udp.destination_port());
+                udp_checksum(&udp, bytes.len(), addresses, depth, result);
+                if udp.destination_port() == GUE_PORT {
+                    gue(udp.payload(), depth, result);
+                }
+            }
+            Err(error) => result.fault(depth, error.to_string()),
+        },
+        IpNumber::ICMP => match Icmpv4Slice::from_slice(bytes) {
+            Ok(icmp) => {
+                let right = icmp.header().icmp_type.calc_checksum(icmp.payload());
+                result.checksum(depth, "ICMP", icmp.checksum(), right);
+            }
+            Err(error) => result.fault(depth, error.to_string()),
+        },
+        IpNumber::IPV6_ICMP => match (Icmpv6Slice::from_slice(bytes), addresses) {
+            (Ok(icmp), (IpAddr::V6(from), IpAddr::V6(to))) => {
+                result.checksums += 1;
+                if !icmp.is_checksum_valid(from.octets(), to.octets()) {
+                    result.fault(depth, format!("ICMPv6 checksum {:#06x} is wrong", icmp.checksum()));
+                }
+            }
+            (Ok(_), _) => result.fault(depth, "ICMPv6 in IPv4"),
+            (Err(error), _) => result.fault(depth, error.to_string()),
+        },
+        IpNumber::IPV4 | IpNumber::IPV6 => ip(bytes, result),
+        _ => {}
+    }
+}
+
+fn ports(result: &mut Dissected, depth: usize, source: u16, destination: u16) {
+    if let Some(packet) = result.packets.get_mut(depth) {
+        packet.ports = Some((source, destination));
+    }
+}
+
+fn checked(result: &mut Dissected, depth: usize, name: &str, found: u16, right: Option<u16>) {
+    /// The two zeros of one's complement: receivers take both, and Linux sends either.
+    const ZEROS: [u16; 2] = [0, 0xffff];
+    match right {
+        Some(right) if ZEROS.contains(&right) && ZEROS.contains(&found) => result.checksums += 1,
+        Some(right) => result.checksum(depth, name, found, right),
+        None => result.fault(depth, format!("{name} is too long for a checksum")),
+    }
+}
+
+fn udp_checksum(
+    udp: &UdpSlice<'_>,
+    room: usize,
+    addresses: (IpAddr, IpAddr),
+    depth: usize,
+    result: &mut Dissected,
+) {
+    if usize::from(udp.length()) != room {
+        result.fault(depth, format!("UDP length {} in {room} bytes", udp.length()));
+    }
+    let (header, payload) = (udp.to_header(), udp.payload());
+    match addresses {
+        // RFC 768: zero means that there is none.
+        (IpAddr::V4(_), _) if udp.checksum() == 0 => {}
+        // RFC 6935 §5: allowed for tunnels alone.
+        (IpAddr::V6(_), _) if udp.checksum() == 0 && udp.destination_port() == GUE_PORT => {}
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let right = header.calc_checksum_ipv4_raw(from.octets(), to.octets(), payload).ok();
+            checked(result, depth, "UDP", udp.checksum(), right);
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let right = header.calc_checksum_ipv6_raw(from.octets(), to.octets(), payload).ok();
+            checked(result, depth, "UDP", udp.checksum(), right);
+        }
+        _ => {}
+    }
+}
+
+fn gue(bytes: &[u8], depth: usize, result: &mut Dissected) {
+    let Some((&[first, protocol, ..], _)) = bytes.split_first_chunk::<GUE_HEADER>() else {
+        return result.fault(depth, "a cut GUE header");
+    };
+    if first & !GUE_HLEN != 0 {
+        return result.fault(depth, format!("GUE version or control bit in {first:#04x}"));
+    }
+    let end = GUE_HEADER + usize::from(first & GUE_HLEN) * 4;
+    let (Some(private), Some(inner)) = (bytes.get(GUE_HEADER..end), bytes.get(end..)) else {
+        return result.fault(depth, "GUE's private data does not fit");
+    };
+    if let Some(packet) = result.packets.get_mut(depth) {
+        packet.private = private.to_vec();
+    }
+    match IpNumber(protocol) {
+        IpNumber::IPV4 | IpNumber::IPV6 => ip(inner, result),
+        _ => result.fault(depth, format!("GUE carries protocol {protocol}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+
+    const MACS: ([u8; 6], [u8; 6]) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    const PAYLOAD: &[u8] = b"some payload of odd length.";
+
+    fn client_packet(v6: bool, udp: bool) -> Vec<u8> {
+        let builder = if v6 {
+            PacketBuilder::ipv6([0x20; 16], [0x21; 16], 60)
+        } else {
+            PacketBuilder::ipv4([198, 51, 100, 2], [203, 0, 113, 1], 60)
+        };
+        let mut bytes = Vec::new();
+        let written = if udp {
+            builder.udp(40000, 53).write(&mut bytes, PAYLOAD)
+        } else {
+            builder.tcp(40000, 80, 7, 1000).write(&mut bytes, PAYLOAD)
+        };
+        assert!(written.is_ok());
+        bytes
+    }
+
+    /// An Ethernet frame with GUE, as the ingress makes it: outer UDP checksum 0, one private word.
+    fn gue_frame(outer_v6: bool, inner: &[u8]) -> Vec<u8> {
+        let protocol = if inner[0] >> 4 == 4 { 4 } else { 41 };
+        let payload = [&[1, protocol, 0, 0, 0, 0, 0, 0][..], inner].concat();
+        let builder = PacketBuilder::ethernet2(MACS.0, MACS.1);
+        let builder = if outer_v6 {
+            builder.ipv6([0xfd; 16], [0xfc; 16], 64)
+        } else {
+            builder.ipv4([10, 0, 0, 2], [10, 0, 0, 11], 64)
+        };
+        let mut bytes = Vec::new();
+        assert!(builder.udp(0x8123, GUE_PORT).write(&mut bytes, &payload).is_ok());
+        let checksum = ETHERNET_HEADER + if outer_v6 { 40 } else { 20 } + 6;
+        bytes[checksum..checksum + 2].fill(0);
+        bytes
+    }
+
+    fn all_frames() -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        for inner in [(false, false), (false, true), (true, false), (true, true)] {
+            let inner = client_packet(inner.0, inner.1);
+            frames.push(gue_frame(false, &inner));
+            frames.push(gue_frame(true, &inner));
+        }
+        frames
+    }
+
+    #[test]
+    fn right_frames_have_no_faults() {
+        for frame in all_frames() {
+            let dissected = dissect(&frame);
+            assert_eq!(dissected.faults, []);
+            assert_eq!(dissected.packets.len(), 2);
+            assert_eq!(dissected.packets[0].private, [0; 4]);
+            let inner = dissected.inner().map(|packet| packet.ports);
+            assert!(matches!(inner, Some(Some((40000, 80 | 53)))), "{inner:?}");
+        }
+    }
+
+    #[test]
+    fn a_corrupted_packet_is_found() {
+        for frame in all_frames() {
+            let inner = dissect(&frame).packets[1].bytes.len();
+            for at in frame.len() - PAYLOAD.len()..frame.len() {
+                let mut bad = frame.clone();
+                bad[at] ^= 0x10;
+                assert!(!verify(&bad).is_empty(), "byte {at}");
+            }
+            // The inner destination address: in the pseudo-header of both families.
+            let v4 = frame[frame.len() - inner] >> 4 == 4;
+            let destination = frame.len() - inner + if v4 { 16 } else { 24 };
+            let mut bad = frame.clone();
+            bad[destination] ^= 1;
+            assert!(!verify(&bad).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_corrupted_outer_header_is_found() {
+        let frame = gue_frame(false, &client_packet(false, false));
+        for at in [ETHERNET_HEADER + 1, ETHERNET_HEADER + 8, ETHERNET_HEADER + 12, ETHERNET_HEADER + 19] {
+            let mut bad = frame.clone();
+            bad[at] ^= 4;
+            assert!(verify(&bad).iter().any(|fault| fault.depth == 0), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_outer_udp_checksum_is_found_and_a_right_one_is_not() {
+        let inner = client_packet(true, false);
+        let payload = [&[1, 41, 0, 0, 0, 0, 0, 0][..], &inner].concat();
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2(MACS.0, MACS.1).ipv6([0xfd; 16], [0xfc; 16], 64);
+        assert!(builder.udp(0x8123, GUE_PORT).write(&mut frame, &payload).is_ok());
+        assert_eq!(verify(&frame), []);
+        frame[ETHERNET_HEADER + 46] ^= 1;
+        assert_eq!(verify(&frame).len(), 1);
+    }
+
+    #[test]
+    fn a_zero_udp_checksum_in_ipv6_is_for_tunnels() {
+        let mut inner = client_packet(true, true);
+        inner[46..48].fill(0);
+        assert_eq!(verify(&gue_frame(true, &inner)).len(), 1);
+        let mut inner = client_packet(false, true);
+        inner[26..28].fill(0);
+        assert_eq!(verify(&gue_frame(true, &inner)), []);
+    }
+
+    #[test]
+    fn both_zeros_of_one_s_complement_are_right() {
+        // The sequence number is chosen so that the checksum comes out as zero.
+        let mut packet = client_packet(false, false);
+        let checksum = u16::from_be_bytes([packet[36], packet[37]]);
+        let low = u32::from(u16::from_be_bytes([packet[26], packet[27]])) + u32::from(checksum);
+        let low = (low & 0xffff) + (low >> 16);
+        packet[26..28].copy_from_slice(&low.to_be_bytes()[2..]);
+        for (zero, faults) in [([0, 0], 0), ([0xff, 0xff], 0), ([0, 1], 1)] {
+            packet[36..38].copy_from_slice(&zero);
+            assert_eq!(verify(&gue_frame(false, &packet)).len(), faults);
+        }
+    }
+
+    #[test]
+    fn ip_in_ip_and_vlan_tags_are_taken_apart() {
+        let inner = client_packet(false, false);
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2(MACS.0, MACS.1)
+            .single_vlan(etherparse::VlanId::ZERO)
+            .ipv6([0xfd; 16], [0xfc; 16], 64);
+        assert!(builder.write(&mut frame, IpNumber::IPV4, &inner).is_ok());
+        let dissected = dissect(&frame);
+        assert_eq!((dissected.packets.len(), &dissected.faults), (2, &vec![]));
+        assert_eq!(dissected.packets[1].bytes, inner);
+    }
+
+    #[test]
+    fn ethernet_padding_is_no_part_of_the_packet() {
+        let inner = client_packet(false, true);
+        let mut frame = [&[0; 12][..], &[8, 0], &inner].concat();
+        frame.extend([0xaa; 9]);
+        let dissected = dissect(&frame);
+        assert_eq!(dissected.faults, []);
+        assert_eq!(dissected.packets[0].bytes, inner);
+    }
+
+    #[test]
+    fn a_packet_longer_than_its_frame_is_found() {
+        let mut frame = gue_frame(false, &client_packet(false, false));
+        frame.pop();
+        assert!(!verify(&frame).is_empty());
+    }
+}
