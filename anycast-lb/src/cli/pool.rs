@@ -143,7 +143,7 @@ fn next_hop_cell(hop: &NextHopStatus) -> Cell {
     match hop {
         NextHopStatus::Resolved { interface, mac, .. } => Cell::from(format!("{mac} on {interface}")),
         NextHopStatus::Unresolved { reason } => Cell::judged(format!("none: {reason}"), false),
-        NextHopStatus::Pending => Cell::notable("not known yet"),
+        NextHopStatus::Pending { reason } => Cell::notable(reason),
     }
 }
 

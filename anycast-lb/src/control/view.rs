@@ -19,6 +19,9 @@ use crate::host::{Finding, Severity};
 use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, Protocol, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 
+/// What is said of a backend that the resolver has not spoken of.
+const NO_ANSWER: &str = "not looked up yet";
+
 /// The whole of `status`.
 pub fn status(view: &View<'_>) -> Result<Status, Failure> {
     let config = view.core.config();
@@ -74,8 +77,8 @@ fn unresolved(view: &View<'_>) -> Vec<Unresolved> {
     backends.dedup();
     let reason = |backend| match view.core.resolution(backend) {
         Some(Resolution::Resolved(_)) => None,
-        Some(Resolution::Unresolved(reason)) => Some(reason.clone()),
-        None => Some("no answer yet; what was known before holds".to_owned()),
+        Some(Resolution::Unresolved(reason) | Resolution::Pending(reason)) => Some(reason.clone()),
+        None => Some(NO_ANSWER.to_owned()),
     };
     backends
         .into_iter()
@@ -217,7 +220,8 @@ fn members(view: &View<'_>, counters: &MemberCounters, pool: &Pool) -> Result<Ve
             next_hop: match view.core.resolution(b.address) {
                 Some(Resolution::Resolved(hop)) => next_hop(hop),
                 Some(Resolution::Unresolved(reason)) => NextHopStatus::Unresolved { reason: reason.clone() },
-                None => NextHopStatus::Pending,
+                Some(Resolution::Pending(reason)) => NextHopStatus::Pending { reason: reason.clone() },
+                None => NextHopStatus::Pending { reason: NO_ANSWER.to_owned() },
             },
         }
     };

@@ -218,8 +218,7 @@ impl Core {
 
     fn continue_if_resolved(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(Work { stage: Stage::Resolving { next, deadline }, .. }) = &self.work else { return };
-        let unknown: Vec<IpAddr> =
-            backends(next).into_iter().filter(|b| !self.resolutions.contains_key(b)).collect();
+        let unknown = self.unanswered(next);
         let locals_missing = next.role == Role::Backend && self.locals.is_none();
         if (!unknown.is_empty() || locals_missing) && now < *deadline {
             return;

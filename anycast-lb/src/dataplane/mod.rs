@@ -210,6 +210,8 @@ impl Dataplane {
                 self.ways.insert(backend, way.clone());
                 Some(way)
             }
+            // What is pinned, or was known before, stays in force meanwhile.
+            Resolution::Pending(_) => return Ok(()),
             Resolution::Unresolved(_) => {
                 self.ways.remove(&backend);
                 None

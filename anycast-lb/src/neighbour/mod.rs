@@ -56,6 +56,8 @@ pub struct NextHop {
 pub enum Resolution {
     /// Yes, this way.
     Resolved(NextHop),
+    /// Not known yet, for this reason: whatever was known before may still be right.
+    Pending(String),
     /// No, for this reason, in words for the operator.
     Unresolved(String),
 }

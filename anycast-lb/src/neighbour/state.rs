@@ -230,7 +230,7 @@ impl State {
         for (address, target) in &mut targets {
             let Some(answer) = &target.answer else { continue };
             let resolution =
-                self.resolve(*address, answer).map_or_else(Resolution::Unresolved, Resolution::Resolved);
+                self.resolve(*address, answer).map_or_else(Resolution::from, Resolution::Resolved);
             if target.reported.as_ref() != Some(&resolution) {
                 target.reported = Some(resolution.clone());
                 actions.push(Action::Emit(Event::NextHop { backend: *address, resolution }));

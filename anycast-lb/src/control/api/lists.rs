@@ -118,6 +118,9 @@ pub enum NextHopStatus {
         /// Why.
         reason: String,
     },
-    /// No answer yet; what was known before holds.
-    Pending,
+    /// Not known yet; what was known before holds.
+    Pending {
+        /// Why.
+        reason: String,
+    },
 }

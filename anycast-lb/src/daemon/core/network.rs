@@ -20,11 +20,14 @@ impl Core {
                     Resolution::Resolved(hop) => {
                         tracing::info!(%backend, interface = %hop.interface, "backend is reachable");
                     }
+                    Resolution::Pending(reason) => {
+                        tracing::debug!(%backend, %reason, "next hop not known yet");
+                    }
                     Resolution::Unresolved(reason) => {
                         tracing::warn!(%backend, %reason, "backend is not reachable");
                     }
                 }
-                if self.serving {
+                if self.serving && is_answer(&resolution) {
                     out.push(Action::SetNextHop(backend, resolution));
                 }
             }
@@ -61,10 +64,16 @@ impl Core {
     /// Tells the data plane what is known; what is not known yet stays as it is there.
     pub(super) fn tell_next_hops(&self, config: &Config, out: &mut Vec<Action>) {
         for backend in backends(config) {
-            if let Some(resolution) = self.resolutions.get(&backend) {
+            if let Some(resolution) = self.resolutions.get(&backend).filter(|r| is_answer(r)) {
                 out.push(Action::SetNextHop(backend, resolution.clone()));
             }
         }
+    }
+
+    /// Backends of `config` of which neither a way nor its absence is known.
+    pub(super) fn unanswered(&self, config: &Config) -> Vec<IpAddr> {
+        let answered = |b: &IpAddr| self.resolutions.get(b).is_some_and(is_answer);
+        backends(config).into_iter().filter(|b| !answered(b)).collect()
     }
 
     /// Watches the backends of the configuration in force and no others.
@@ -73,6 +82,12 @@ impl Core {
         self.resolutions.retain(|backend, _| wanted.contains(backend));
         out.push(Action::SetTargets(wanted.into_iter().collect()));
     }
+}
+
+/// Whether it says more than that nothing is known yet: only then is the data plane told, so that
+/// what is pinned from before stays in force until something better is known.
+fn is_answer(resolution: &Resolution) -> bool {
+    !matches!(resolution, Resolution::Pending(_))
 }
 
 /// Addresses of all backends, each once.

@@ -125,6 +125,11 @@ fn a_start_resolves_then_applies_then_attaches_then_is_ready() {
 fn a_start_does_not_unresolve_what_is_pinned() {
     let mut bench = Bench::starting(config());
     bench.next_hop(11);
+    // "Asked, no answer yet" is no answer.
+    let resolution = Resolution::Pending("waiting".to_owned());
+    let pending = NeighbourEvent::NextHop { backend: backend_address(12), resolution };
+    bench.feed(Event::Neighbour(pending));
+    assert_eq!(bench.calls(), Vec::<String>::new());
     bench.now += RESOLVE_WAIT;
     assert_eq!(bench.core.deadline(), Some(bench.now));
     bench.feed(Event::Timer);

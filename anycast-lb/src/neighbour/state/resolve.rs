@@ -3,20 +3,43 @@
 use std::net::IpAddr;
 
 use super::{Memory, State, Target};
-use crate::neighbour::NextHop;
 use crate::neighbour::fact::{Answer, Link, NeighbourKey, Route};
+use crate::neighbour::{NextHop, Resolution};
+
+/// Why there is no way now.
+pub(super) enum Obstacle {
+    /// The question is out.
+    Waiting(String),
+    /// The answer is no.
+    Final(String),
+}
+
+impl From<String> for Obstacle {
+    fn from(why: String) -> Self {
+        Obstacle::Final(why)
+    }
+}
+
+impl From<Obstacle> for Resolution {
+    fn from(obstacle: Obstacle) -> Self {
+        match obstacle {
+            Obstacle::Waiting(why) => Resolution::Pending(why),
+            Obstacle::Final(why) => Resolution::Unresolved(why),
+        }
+    }
+}
 
 impl State {
     /// The way to `target`, or why there is none.
-    pub(super) fn resolve(&self, target: IpAddr, answer: &Answer) -> Result<NextHop, String> {
+    pub(super) fn resolve(&self, target: IpAddr, answer: &Answer) -> Result<NextHop, Obstacle> {
         let route = match answer {
             Answer::Via(route) => route,
             Answer::Local => {
-                return Err(format!(
+                return Err(Obstacle::Final(format!(
                     "{target} is an address of this host: a balancer is not its own backend"
-                ));
+                )));
             }
-            Answer::Refused(why) => return Err(format!("no route to {target}: {why}")),
+            Answer::Refused(why) => return Err(Obstacle::Final(format!("no route to {target}: {why}"))),
         };
         let (link, source_mac) = self.egress(target, route)?;
         let source = self.configured_source(target).or(route.source).ok_or_else(|| {
@@ -30,13 +53,13 @@ impl State {
         let destination_mac = match self.memory.get(&key) {
             Some(Memory::Mac(mac)) => *mac,
             Some(Memory::Silent(_)) => {
-                return Err(format!("no answer to {protocol} from {} on {}", key.address, link.name));
+                let why = format!("no answer to {protocol} from {} on {}", key.address, link.name);
+                return Err(Obstacle::Final(why));
             }
             None => {
-                return Err(format!(
-                    "waiting for an answer to {protocol} from {} on {}",
-                    key.address, link.name
-                ));
+                let why =
+                    format!("waiting for an answer to {protocol} from {} on {}", key.address, link.name);
+                return Err(Obstacle::Waiting(why));
             }
         };
         let mtu = route.mtu.map_or(link.mtu, |metric| metric.min(link.mtu));

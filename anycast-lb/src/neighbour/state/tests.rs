@@ -81,7 +81,7 @@ fn hop(actions: &[Action]) -> &NextHop {
 
 fn reason(actions: &[Action]) -> &str {
     match resolutions(actions)[..] {
-        [Resolution::Unresolved(why)] => why,
+        [Resolution::Unresolved(why) | Resolution::Pending(why)] => why,
         _ => panic!("expected one reason: {actions:?}"),
     }
 }
@@ -118,6 +118,7 @@ fn a_new_target_has_its_entry_managed_once_and_is_reported_as_waiting() {
     let actions = state.settle();
     assert_eq!(actions[0], Action::Manage { key: key(ETH0, "10.0.0.9"), create: true });
     assert_eq!(reason(&actions), "waiting for an answer to ARP from 10.0.0.9 on eth0");
+    assert!(matches!(resolutions(&actions)[..], [Resolution::Pending(_)]));
     assert_eq!(state.settle(), []);
 }
 
