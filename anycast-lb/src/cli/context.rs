@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::path::Path;
 
+use anstyle::{AnsiColor, Style};
 use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +111,10 @@ pub fn render_changed(changed: &Changed) -> String {
         }
         out.push('\n');
     }
+    let yellow = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
+    for warning in &changed.warnings {
+        out.push_str(&format!("{yellow}warning:{yellow:#} {warning}\n"));
+    }
     out
 }
 
@@ -131,6 +136,7 @@ mod tests {
             dry_run: false,
             changes: vec![row],
             files: vec!["/etc/anycast-lb/config.toml".into()],
+            warnings: Vec::new(),
         };
         assert_eq!(
             render_changed(&changed),

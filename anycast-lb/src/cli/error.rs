@@ -13,7 +13,12 @@ use crate::daemon::Failure;
 #[derive(Debug)]
 pub enum CliError {
     /// It makes no sense: exit code 2.
-    Usage(String),
+    Usage {
+        /// Which command.
+        command: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// It failed: exit code 1.
     Failed(ErrorBody),
     /// It failed and has said so in its own form.

@@ -144,8 +144,13 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let json = cli.json;
     match dispatch(cli) {
         Ok(()) => DONE,
-        Err(CliError::Usage(message)) => {
-            print_usage(&Cli::command().error(clap::error::ErrorKind::ValueValidation, message))
+        Err(CliError::Usage { command, message }) => {
+            let mut cli = Cli::command();
+            // Built, a subcommand knows its whole name for the usage line.
+            cli.build();
+            let command = cli.find_subcommand_mut(command).cloned();
+            let mut command = command.unwrap_or(cli);
+            print_usage(&command.error(clap::error::ErrorKind::ValueValidation, message))
         }
         Err(error) => {
             error.print(json);

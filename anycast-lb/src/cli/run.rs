@@ -22,7 +22,10 @@ pub struct Run {
 }
 
 impl Run {
-    pub(super) fn execute(self, context: &Context) -> Result<(), CliError> {
+    pub(super) fn execute(mut self, context: &Context) -> Result<(), CliError> {
+        // `status` names it to people who are elsewhere.
+        self.config.config = std::path::absolute(&self.config.config)
+            .map_err(|e| CliError::failed("io", format!("{}: {e}", self.config.config.display()), None))?;
         let loaded = load(&self.config, context.json)?;
         logging::start(loaded.log);
         for notice in &loaded.notices {

@@ -31,7 +31,8 @@ impl Trace {
         if self.flow == ["-"] {
             return trace_stdin(context).await;
         }
-        let flow = parse_flow(self.flow.iter().map(String::as_str)).map_err(CliError::Usage)?;
+        let flow = parse_flow(self.flow.iter().map(String::as_str))
+            .map_err(|message| CliError::Usage { command: "trace", message })?;
         let question = TraceFlows { flows: vec![flow] };
         let answer = context.client.ask(Method::POST, "/v1/trace", Some(&question)).await?;
         if context.json {

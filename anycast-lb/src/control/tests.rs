@@ -126,6 +126,7 @@ async fn a_backend_is_drained_by_patch() {
             "changes": [{"subject": "backend", "name": "web 10.0.0.11", "what": "changed",
                          "detail": "state active -> draining"}],
             "files": ["/etc/anycast-lb/config.toml"],
+            "warnings": [],
         })
     );
     assert_eq!(running.get("/v1/backends").await["backends"][0]["state"], "draining");

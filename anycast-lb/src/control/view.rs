@@ -320,6 +320,7 @@ pub fn changed(outcome: Outcome, dry_run: bool) -> Changed {
         dry_run,
         changes: outcome.differences.into_iter().map(row).collect(),
         files: outcome.files,
+        warnings: outcome.warnings,
     }
 }
 

@@ -199,7 +199,12 @@ impl Core {
             Ok(next) if order.dry_run => {
                 out.push(Action::Discard);
                 let differences = diff::differences(&self.config, &next);
-                let outcome = Outcome { generation: self.generation, differences, files: Vec::new() };
+                let outcome = Outcome {
+                    generation: self.generation,
+                    differences,
+                    files: Vec::new(),
+                    warnings: Vec::new(),
+                };
                 finish(&order, Ok(outcome), out);
             }
             Ok(next) => self.resolve(now, order, next, out),
@@ -315,16 +320,18 @@ impl Core {
         match result {
             Ok(files) => {
                 let differences = diff::differences(&self.config, &next);
-                if *next != *self.config {
-                    self.generation += 1;
-                    for difference in &differences {
-                        tracing::info!(generation = self.generation, cause = cause(&order), "{difference}");
-                    }
+                self.generation += u64::from(*next != *self.config);
+                for difference in &differences {
+                    tracing::info!(generation = self.generation, cause = cause(&order), "{difference}");
                 }
+                if differences.is_empty() {
+                    tracing::info!(cause = cause(&order), "nothing changes");
+                }
+                let warnings = self.unreachable_newcomers(&next);
                 self.config = next;
                 self.forget_targets(out);
                 self.tell_next_hops(&Arc::clone(&self.config), out);
-                let outcome = Outcome { generation: self.generation, differences, files };
+                let outcome = Outcome { generation: self.generation, differences, files, warnings };
                 finish(&order, Ok(outcome), out);
             }
             Err(cause) => {

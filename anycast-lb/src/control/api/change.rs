@@ -117,6 +117,8 @@ pub struct Changed {
     pub changes: Vec<ChangeRow>,
     /// Files written.
     pub files: Vec<String>,
+    /// What was done and will not work yet.
+    pub warnings: Vec<String>,
 }
 
 /// One difference.

@@ -76,6 +76,20 @@ impl Core {
         backends(config).into_iter().filter(|b| !answered(b)).collect()
     }
 
+    /// What is to be said of backends that `next` adds and that cannot be reached.
+    pub(super) fn unreachable_newcomers(&self, next: &Config) -> Vec<String> {
+        let before = backends(&self.config);
+        let reason = |b: &IpAddr| match self.resolutions.get(b) {
+            Some(Resolution::Resolved(_)) => None,
+            Some(Resolution::Unresolved(reason) | Resolution::Pending(reason)) => Some(reason.as_str()),
+            None => Some("its next hop is not known yet"),
+        };
+        let newcomers = backends(next).into_iter().filter(|b| !before.contains(b));
+        newcomers
+            .filter_map(|b| reason(&b).map(|why| format!("packets to {b} are dropped for now: {why}")))
+            .collect()
+    }
+
     /// Watches the backends of the configuration in force and no others.
     pub(super) fn forget_targets(&mut self, out: &mut Vec<Action>) {
         let wanted = backends(&self.config);

@@ -305,6 +305,8 @@ fn a_backend_that_never_answers_is_added_after_the_wait() {
     bench.feed(Event::Timer);
     assert_eq!(bench.calls(), ["prepare", "apply", "commit"]);
     assert!(!bench.fake.world().next_hops.contains_key(&backend_address(13)));
+    let [(1, Ok(outcome))] = &bench.replies[..] else { panic!("{:?}", bench.replies) };
+    assert_eq!(outcome.warnings, ["packets to 10.0.0.13 are dropped for now: its next hop is not known yet"]);
 }
 
 #[test]

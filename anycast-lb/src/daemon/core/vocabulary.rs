@@ -45,6 +45,8 @@ pub struct Outcome {
     pub differences: Vec<Difference>,
     /// Files written.
     pub files: Vec<String>,
+    /// What was done and will not work yet.
+    pub warnings: Vec<String>,
 }
 
 /// What happens to the daemon.
