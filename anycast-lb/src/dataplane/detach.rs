@@ -6,6 +6,7 @@ use std::path::Path;
 use super::attach;
 use super::error::DataplaneError;
 use super::pin::{self, Layout};
+use super::relay;
 
 /// Removes everything of `instance`; gives a line for each thing that was removed.
 pub(super) fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, DataplaneError> {
@@ -24,6 +25,7 @@ pub(super) fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, Datapl
             attach::drop_pin(&link)?;
             removed.push(format!("link on {} ({})", pin::interface_of(&link), link.display()));
         }
+        removed.extend(relay::detach(&version)?);
         for path in pin::remove_version(&version)? {
             removed.push(format!("pin {}", path.display()));
         }

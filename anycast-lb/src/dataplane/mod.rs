@@ -7,11 +7,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
-use aya::programs::Xdp;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
@@ -24,11 +24,13 @@ mod attach;
 mod counters;
 mod detach;
 mod error;
+mod kernel_types;
 mod lock;
 mod mmap;
 mod netlink;
 mod object;
 mod pin;
+mod relay;
 mod sys;
 mod tables;
 mod trace;
@@ -44,6 +46,11 @@ use object::{COUNTERS, OBJECT, TABLES};
 use pin::Layout;
 use tables::Tables;
 use trace::Tracer;
+
+/// Name of the backend's program.
+const BACKEND: &str = "backend";
+/// Name of its second half.
+const RELAY: &str = "relay";
 
 /// Whether there was something to go on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +101,8 @@ pub struct Dataplane {
     counters: Counters,
     tracer: Option<Tracer>,
     attached: Vec<Attached>,
+    /// On a backend: what sends hops on. The descriptors keep nothing alive that the pins do not.
+    relays: Vec<OwnedFd>,
     names: Names,
     memo: Memo,
     /// Ways to backends as far as they were reported.
@@ -140,12 +149,25 @@ impl Dataplane {
         for name in TABLES.into_iter().chain(COUNTERS) {
             loader.map_pin_path(name, layout.map(name));
         }
+        let isn_offset = kernel_types::offset_in_kernel("tcp_request_sock", "snt_isn");
+        if config.role == Role::Backend && isn_offset.is_none() {
+            tracing::warn!(
+                "{} does not tell where a half-open connection keeps its sequence number: one whose SYN was \
+                 retransmitted to another backend meanwhile may break",
+                kernel_types::KERNEL_BTF
+            );
+        }
+        let isn_offset = isn_offset.unwrap_or(0);
+        loader.override_global("SNT_ISN_OFFSET", &isn_offset, true);
         let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
         let program = match config.role {
             Role::Ingress => "ingress",
-            Role::Backend => "backend",
+            Role::Backend => BACKEND,
         };
         load_program(&mut ebpf, program)?;
+        if config.role == Role::Backend {
+            load_relay(&mut ebpf)?;
+        }
         let tables = Tables::open(&ebpf)?;
         let counters = Counters::take(&mut ebpf)?;
         if start == Start::Adopted {
@@ -160,6 +182,7 @@ impl Dataplane {
             counters,
             tracer: None,
             attached: Vec::new(),
+            relays: Vec::new(),
             names: Names::default(),
             memo: Memo::default(),
             ways: HashMap::new(),
@@ -181,6 +204,9 @@ impl Dataplane {
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), DataplaneError> {
         let program = program_fd(&self.ebpf, self.program)?;
         self.attached = attach::attach(&self.layout, program, interfaces)?;
+        if self.program == BACKEND {
+            self.relays = relay::attach(&self.layout, relay_fd(&self.ebpf)?, interfaces)?;
+        }
         self.layout.pin_program(program)
     }
 
@@ -313,6 +339,19 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneErro
     let program =
         program.ok_or_else(|| DataplaneError::Object(format!("it has no XDP program \"{name}\"")))?;
     program.load().map_err(|e| DataplaneError::program(name, e))
+}
+
+/// Loads the second half of the backend's program.
+fn load_relay(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let program: Option<&mut SchedClassifier> = ebpf.program_mut(RELAY).and_then(|p| p.try_into().ok());
+    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{RELAY}\"")))?;
+    program.load().map_err(|e| DataplaneError::program(RELAY, e))
+}
+
+fn relay_fd(ebpf: &Ebpf) -> Result<BorrowedFd<'_>, DataplaneError> {
+    let program: Option<&SchedClassifier> = ebpf.program(RELAY).and_then(|p| p.try_into().ok());
+    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{RELAY}\"")))?;
+    Ok(program.fd().map_err(|e| DataplaneError::program(RELAY, e))?.as_fd())
 }
 
 fn program_fd<'e>(ebpf: &'e Ebpf, name: &str) -> Result<BorrowedFd<'e>, DataplaneError> {

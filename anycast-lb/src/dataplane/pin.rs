@@ -4,6 +4,7 @@
 //! <bpffs>/anycast-lb/<instance>/v<ABI>/maps/<NAME>
 //!                                     /prog
 //!                                     /link-<interface>
+//!                                     /relay-<interface>
 //! ```
 
 use std::fs;
@@ -27,6 +28,7 @@ const PROGRAM: &str = "prog";
 /// The next program, on its way to [`PROGRAM`].
 const PROGRAM_NEXT: &str = "prog-next";
 const LINK_PREFIX: &str = "link-";
+const RELAY_PREFIX: &str = "relay-";
 
 /// The paths of one instance.
 #[derive(Clone, Debug)]
@@ -48,6 +50,15 @@ impl Layout {
 
     pub fn link(&self, interface: &str) -> PathBuf {
         self.dir.join(link_name(interface))
+    }
+
+    pub fn relay(&self, interface: &str) -> PathBuf {
+        self.dir.join(format!("{RELAY_PREFIX}{}", escape(interface)))
+    }
+
+    /// Our own pinned relays.
+    pub fn relays(&self) -> Vec<PathBuf> {
+        relays_in(&self.dir)
     }
 
     /// Makes the directories; nobody but us may look inside.
@@ -97,6 +108,17 @@ impl Layout {
 /// The pinned links in the directory of one version.
 pub(super) fn links_in(version: &Path) -> Vec<PathBuf> {
     entries(version).into_iter().filter(|p| file_name(p).starts_with(LINK_PREFIX)).collect()
+}
+
+/// The pinned relays in the directory of one version.
+pub(super) fn relays_in(version: &Path) -> Vec<PathBuf> {
+    entries(version).into_iter().filter(|p| file_name(p).starts_with(RELAY_PREFIX)).collect()
+}
+
+/// The interface that a pinned relay is named after.
+pub(super) fn interface_of_relay(relay: &Path) -> String {
+    let name = file_name(relay);
+    unescape(name.strip_prefix(RELAY_PREFIX).unwrap_or(&name))
 }
 
 /// Name of the pin of the link on `interface`.

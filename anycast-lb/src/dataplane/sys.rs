@@ -57,7 +57,7 @@ struct LinkDetachAttr {
     link_fd: u32,
 }
 
-/// The beginning of `struct bpf_link_info`, as it is for XDP.
+/// The beginning of `struct bpf_link_info`, as it is for XDP and traffic control.
 #[repr(C)]
 #[derive(Default)]
 struct RawLinkInfo {
@@ -69,7 +69,7 @@ struct RawLinkInfo {
     padding_end: u32,
 }
 
-/// An XDP link as the kernel knows it.
+/// A link as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkInfo {
     /// Program that runs.
@@ -95,6 +95,19 @@ pub(super) fn create_link(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> 
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Puts `program` at the ingress hook of traffic control; the link lives as above.
+pub(super) fn create_relay(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreateAttr {
+        prog_fd: raw(program),
+        target_ifindex: ifindex,
+        attach_type: bpf_attach_type::BPF_TCX_INGRESS as u32,
+        flags: 0,
+    };
+    let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Replaces the program of a link; packets see the old one or the new one.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = LinkUpdateAttr { link_fd: raw(link), new_prog_fd: raw(program), flags: 0, old_prog_fd: 0 };
@@ -106,7 +119,7 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut LinkDetachAttr { link_fd: raw(link) }).map(drop)
 }
 
-/// What a link is; an error if it is no XDP link.
+/// What a link is; an error if it is neither an XDP link nor one of traffic control.
 pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = RawLinkInfo::default();
     let mut attr = InfoAttr {
@@ -115,8 +128,9 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         info: std::ptr::from_mut(&mut info) as u64,
     };
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    if info.kind != bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
+    let ours = [bpf_link_type::BPF_LINK_TYPE_XDP, bpf_link_type::BPF_LINK_TYPE_TCX].map(|kind| kind as u32);
+    if !ours.contains(&info.kind) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a link of ours"));
     }
     Ok(LinkInfo { program_id: info.prog_id, ifindex: info.ifindex })
 }

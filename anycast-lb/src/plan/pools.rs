@@ -5,11 +5,8 @@ use std::net::IpAddr;
 
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
-use crate::model::{BackendState, Pool, Seed};
+use crate::model::{BackendState, Encapsulation, Pool, Seed};
 use crate::table::{self, Candidate, NONE, Table, TableSpec};
-
-/// Most backends a packet lists. Lists stay empty until backends pass packets on.
-const HOPS: u8 = 0;
 
 /// A pool, its number and its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +73,11 @@ impl Memo {
     }
 }
 
-/// The slots of `pool`; none at all if no backend of this site is active. `number` gives the member
+/// The slots of `pool`; none at all if it has no backend at this site. `number` gives the member
 /// number of a backend of the pool.
+///
+/// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
+/// its flows: draining and filling ones and the runners-up.
 ///
 /// Backends of other sites own nothing: new flows stay where they arrive.
 pub fn slots(
@@ -90,10 +90,11 @@ pub fn slots(
     let candidates: Vec<Candidate> = pool
         .backends
         .iter()
-        .filter(|b| b.state == BackendState::Active && b.pop.as_deref().is_none_or(|p| p == pop))
+        .filter(|b| b.pop.as_deref().is_none_or(|p| p == pop))
         .map(|b| Candidate { identity: b.address, weight: b.weight, state: b.state })
         .collect();
-    if candidates.is_empty() {
+    let nobody_serves = candidates.iter().all(|c| c.state != BackendState::Active);
+    if candidates.is_empty() || (nobody_serves && pool.encapsulation != Encapsulation::Gue) {
         return Vec::new();
     }
     let numbers: Vec<MemberNumber> = candidates.iter().map(|c| number(c.identity)).collect();
@@ -102,18 +103,19 @@ pub fn slots(
         slots: pool.slots,
         margin_ppm: pool.margin_ppm,
         seed: seed.0,
-        hops: HOPS,
+        // Nothing else carries a list.
+        hops: if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 },
     };
     let table = memo.table(&pool.name, spec, candidates);
     (0..)
         .zip(table.owners())
         .map(|(slot, &owner)| {
-            let mut members = [0; Slot::LEN];
+            let named = |index: u32| if index == NONE { 0 } else { numbers[index as usize] };
+            let mut members = [named(owner), 0, 0, 0];
             // The list repeats the owner first.
-            let hops = table.hops(slot).filter(|&hop| hop != owner);
-            let named = std::iter::once(owner).filter(|&o| o != NONE).chain(hops);
-            for (place, index) in members.iter_mut().zip(named) {
-                *place = numbers[index as usize];
+            let hops = table.hops(slot).filter(|&hop| hop != owner).take(pool.hops.into());
+            for (place, index) in members.iter_mut().skip(1).zip(hops) {
+                *place = named(index);
             }
             Slot::new(members)
         })

@@ -70,7 +70,7 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, pools: &mut Vec<Pool
             table: section.choice("table", TABLES).map(|t| t.value).unwrap_or_default(),
             slots: slots(&section),
             margin_ppm: margin(&section),
-            hops: hops(&section, report),
+            hops: hops(&section),
             rescue: rescue(&section, report),
             fill_time: section.duration("fill_time").map_or(DEFAULT_FILL_TIME, |d| d.value),
             drain_timeout: section.duration("drain_timeout").map_or(DEFAULT_DRAIN_TIMEOUT, |d| d.value),
@@ -114,16 +114,9 @@ fn margin(section: &Section<'_>) -> u32 {
     (margin.value * 1e6).round() as u32
 }
 
-fn hops(section: &Section<'_>, report: &Report<'_>) -> u8 {
+fn hops(section: &Section<'_>) -> u8 {
     let hint = "0, 1, 2 or 3: a slot names an owner and three more";
     let Some(hops) = section.integer("hops", 0..=u64::from(MOST_HOPS), hint) else { return MOST_HOPS };
-    if hops.value > 0 {
-        report.notice(
-            hops.spot,
-            &section.key("hops"),
-            "has no effect yet: packets carry no hops in this release",
-        );
-    }
     u8::try_from(hops.value).unwrap_or(MOST_HOPS)
 }
 

@@ -27,7 +27,7 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         };
         let section = section.named(path);
         let pool = section.string("pool");
-        let chance = second_chance(&section, report, key.as_ref().map(|k| k.value.protocol));
+        let chance = second_chance(&section, key.as_ref().map(|k| k.value.protocol));
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();
@@ -72,12 +72,8 @@ fn key(section: &Section<'_>) -> Option<At<VipKey>> {
 }
 
 /// Where the file does not say: on for TCP, off for the others.
-fn second_chance(section: &Section<'_>, report: &Report<'_>, protocol: Option<Protocol>) -> bool {
+fn second_chance(section: &Section<'_>, protocol: Option<Protocol>) -> bool {
     let Some(chance) = section.boolean("second_chance") else { return protocol == Some(Protocol::Tcp) };
-    if chance.value {
-        let what = "has no effect yet: packets carry no hops in this release";
-        report.notice(chance.spot, &section.key("second_chance"), what);
-    }
     chance.value
 }
 

@@ -1,0 +1,59 @@
+//! Attaches the second half of the backend's program, which sends hops on, at the ingress hook of
+//! traffic control. Pinned like the XDP links: it outlives the daemon, too.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::attach::drop_pin;
+use super::error::DataplaneError;
+use super::netlink;
+use super::pin::{self, Layout};
+use super::sys;
+use crate::model::Interface;
+
+/// Makes `program` run on exactly `interfaces`.
+pub(super) fn attach(
+    layout: &Layout,
+    program: BorrowedFd<'_>,
+    interfaces: &[Interface],
+) -> Result<Vec<OwnedFd>, DataplaneError> {
+    let mut links = Vec::with_capacity(interfaces.len());
+    for interface in interfaces {
+        let ifindex = netlink::index_of(&interface.name).ok_or_else(|| DataplaneError::NoInterface {
+            name: interface.name.clone(),
+            existing: netlink::existing(),
+        })?;
+        let path = layout.relay(&interface.name);
+        if let Ok(link) = sys::open_pin(&path) {
+            let there = sys::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == ifindex);
+            if there && sys::update_link(link.as_fd(), program).is_ok() {
+                links.push(link);
+                continue;
+            }
+            drop_pin(&path)?;
+        }
+        let link = sys::create_relay(program, ifindex).map_err(|source| {
+            let what = format!("attaching to traffic control of {} (takes Linux 6.6)", interface.name);
+            DataplaneError::call(what, source)
+        })?;
+        sys::pin(link.as_fd(), &path)
+            .map_err(|e| DataplaneError::call(format!("pinning {}", path.display()), e))?;
+        links.push(link);
+    }
+    for path in layout.relays() {
+        if !interfaces.iter().any(|i| layout.relay(&i.name) == path) {
+            drop_pin(&path)?;
+            tracing::info!(pin = %path.display(), "relay detached: interface no longer configured");
+        }
+    }
+    Ok(links)
+}
+
+/// Takes the relays of one version off their interfaces.
+pub(super) fn detach(version: &std::path::Path) -> Result<Vec<String>, DataplaneError> {
+    let mut removed = Vec::new();
+    for path in pin::relays_in(version) {
+        drop_pin(&path)?;
+        removed.push(format!("relay on {} ({})", pin::interface_of_relay(&path), path.display()));
+    }
+    Ok(removed)
+}
