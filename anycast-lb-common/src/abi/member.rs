@@ -77,7 +77,8 @@ pub struct Member {
     pub flags: u8,
     /// Address of the backend in network order, IPv4 as IPv4-mapped.
     pub address: [u8; 16],
-    /// Hash of the pool's name and the address, by which a restarted daemon finds it again.
+    /// Hash of the pool's name, the address and the encapsulation, by which a restarted daemon finds
+    /// it again.
     pub identity: u64,
     /// Index of the pool.
     pub pool: u16,

@@ -10,11 +10,7 @@ use super::relay;
 
 /// Removes everything of `instance`; gives a line for each thing that was removed.
 pub(super) fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, DataplaneError> {
-    let is_bpffs = pin::is_bpffs(bpffs).map_err(|e| DataplaneError::File {
-        path: bpffs.to_path_buf(),
-        action: "look at",
-        source: e.into(),
-    })?;
+    let is_bpffs = pin::is_bpffs(bpffs).map_err(|e| DataplaneError::file(bpffs, "look at", e.into()))?;
     if !is_bpffs {
         return Ok(Vec::new());
     }

@@ -1,7 +1,7 @@
 //! What can go wrong between the daemon and the kernel.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::EbpfError;
 use aya::maps::MapError;
@@ -19,7 +19,7 @@ const CAPABILITIES: &str = "needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMO
 #[non_exhaustive]
 pub enum DataplaneError {
     /// The kernel refused for lack of privilege.
-    #[error("{what}: permission denied; it {CAPABILITIES}")]
+    #[error("{what}: permission denied; this {CAPABILITIES}")]
     Permission {
         /// What was tried.
         what: String,
@@ -162,6 +162,14 @@ impl DataplaneError {
         }
     }
 
+    /// A failed file operation; lack of privilege is told apart.
+    pub(super) fn file(path: &Path, action: &'static str, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            return DataplaneError::Permission { what: format!("{}: cannot {action}", path.display()) };
+        }
+        DataplaneError::File { path: path.to_path_buf(), action, source }
+    }
+
     pub(super) fn map(name: &str, error: MapError) -> Self {
         match error {
             MapError::SyscallError(e) => Self::call(format!("map {name}: {}", e.call), e.io_error),
@@ -193,7 +201,7 @@ impl DataplaneError {
                 let hint = format!(
                     "this kernel is {}; the programs are tested on 6.1 and later{}",
                     kernel_release(),
-                    if std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+                    if Path::new("/sys/kernel/btf/vmlinux").exists() {
                         ""
                     } else {
                         ", and on kernels with BTF (CONFIG_DEBUG_INFO_BTF), which this one is without"

@@ -17,8 +17,8 @@ impl InstanceLock {
     pub fn take(state_dir: &Path, instance: &str) -> Result<Self, DataplaneError> {
         let path = state_dir.join(format!("{instance}.lock"));
         let failed = |action| {
-            let path = path.clone();
-            move |source| DataplaneError::File { path, action, source }
+            let path = &path;
+            move |source| DataplaneError::file(path, action, source)
         };
         fs::create_dir_all(state_dir).map_err(failed("make the directory for"))?;
         let mut options = OpenOptions::new();
@@ -31,7 +31,7 @@ impl InstanceLock {
             .map_err(failed("open"))?;
         let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, error)| {
             if error != nix::Error::EWOULDBLOCK {
-                return DataplaneError::File { path: path.clone(), action: "lock", source: error.into() };
+                return DataplaneError::file(&path, "lock", error.into());
             }
             let mut pid = String::new();
             // Only to tell the operator; the lock itself is what counts.

@@ -65,14 +65,8 @@ impl Layout {
     pub fn create(&self) -> Result<(), DataplaneError> {
         use std::os::unix::fs::DirBuilderExt;
         let maps = self.dir.join(MAPS);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&maps).map_err(|source| {
-            match source.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    DataplaneError::Permission { what: format!("making {}", maps.display()) }
-                }
-                _ => DataplaneError::File { path: maps.clone(), action: "make the directory", source },
-            }
-        })
+        let builder = fs::DirBuilder::new().recursive(true).mode(0o700).create(&maps);
+        builder.map_err(|source| DataplaneError::file(&maps, "make the directory", source))
     }
 
     /// Pins the program in place of the last one.
@@ -81,7 +75,7 @@ impl Layout {
         remove_if_there(&next)?;
         sys::pin(program, &next)
             .map_err(|e| DataplaneError::call(format!("pinning {}", next.display()), e))?;
-        fs::rename(&next, &path).map_err(|source| DataplaneError::File { path, action: "replace", source })
+        fs::rename(&next, &path).map_err(|source| DataplaneError::file(&path, "replace", source))
     }
 
     /// All versions of this instance that are pinned, this one included.
@@ -145,7 +139,7 @@ pub(super) fn remove_version(version: &Path) -> Result<Vec<PathBuf>, DataplaneEr
     for directory in [maps.as_path(), version] {
         match fs::remove_dir(directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(DataplaneError::File { path: directory.to_path_buf(), action: "remove", source });
+                return Err(DataplaneError::file(directory, "remove", source));
             }
             _ => {}
         }
@@ -157,7 +151,7 @@ pub(super) fn remove_version(version: &Path) -> Result<Vec<PathBuf>, DataplaneEr
 pub(super) fn remove_if_there(path: &Path) -> Result<(), DataplaneError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(DataplaneError::File { path: path.to_path_buf(), action: "remove", source })
+            Err(DataplaneError::file(path, "remove", source))
         }
         _ => Ok(()),
     }

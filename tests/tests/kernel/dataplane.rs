@@ -16,7 +16,7 @@ use anycast_lb::model::{
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::VERSION;
 use anyhow::{Context, Result, ensure};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 mod content;
@@ -59,6 +59,13 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Else the directory could not be removed; fails if the test never mounted it.
+        let _ = umount2(&self.bpffs(), MntFlags::MNT_DETACH);
+    }
+}
+
 /// Runs `test` in namespaces of its own.
 fn isolated(test: impl FnOnce(&Place) -> Result<()> + Send + 'static) -> Result<()> {
     let thread = std::thread::spawn(move || {
@@ -69,10 +76,7 @@ fn isolated(test: impl FnOnce(&Place) -> Result<()> + Send + 'static) -> Result<
         ip("link set nic up")?;
         ip("link set peer up")?;
         let place = Place { directory: tempfile::tempdir()? };
-        let result = test(&place);
-        // Else the directory could not be removed; fails if the test never mounted it.
-        let _ = nix::mount::umount2(&place.bpffs(), nix::mount::MntFlags::MNT_DETACH);
-        result
+        test(&place)
     });
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

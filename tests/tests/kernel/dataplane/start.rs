@@ -1,6 +1,8 @@
 //! Starting, stopping, starting again.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anycast_lb::dataplane::{Dataplane, DataplaneError, Mode, Start};
@@ -141,6 +143,43 @@ fn detach_removes_all_there_is() -> Result<()> {
         assert_eq!(dataplane.attachments()[0].mode, None);
         assert_eq!(Dataplane::detach(&config.bpffs, &config.instance)?, Vec::<String>::new());
         assert_eq!(Dataplane::detach(Path::new("/nonexistent"), "default")?, Vec::<String>::new());
+        Ok(())
+    })
+}
+
+/// Sets this thread's effective user; the C library's wrapper would change all threads.
+fn become_user(user: libc::c_long) -> Result<()> {
+    const KEEP: libc::c_long = -1;
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_setresuid, KEEP, user, KEEP) };
+    ensure!(result == 0, "setresuid: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+#[test]
+fn without_privilege_it_says_what_it_needs() -> Result<()> {
+    const NOBODY: libc::c_long = 65534;
+    isolated(|place| {
+        let config = place.config();
+        // Once as it is on a host that was never set up, once with all directories there.
+        for prepared in [false, true] {
+            if prepared {
+                drop(Dataplane::open(&config)?);
+                std::fs::set_permissions(
+                    config.state_dir.join("default.lock"),
+                    Permissions::from_mode(0o666),
+                )?;
+            }
+            become_user(NOBODY)?;
+            let refused = Dataplane::open(&config);
+            become_user(0)?;
+            match refused {
+                Err(error @ DataplaneError::Permission { .. }) => {
+                    ensure!(error.to_string().contains("needs root, or CAP_BPF"), "{error}");
+                }
+                other => bail!("not refused: {other:?}"),
+            }
+        }
         Ok(())
     })
 }
