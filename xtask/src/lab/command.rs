@@ -32,8 +32,8 @@ pub enum Command {
     Status,
 }
 
-/// Runs a subcommand.
-pub fn main(command: &Command) -> Result<ExitCode> {
+/// Runs a subcommand; `prepare` makes sure that everything a lab needs is there.
+pub fn main(command: &Command, prepare: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
     match command {
         Command::Up { arms, mode, encapsulation, families } => {
             let builder =
