@@ -36,6 +36,7 @@ pub enum Command {
 pub fn main(command: &Command, prepare: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
     match command {
         Command::Up { arms, mode, encapsulation, families } => {
+            prepare()?;
             let builder =
                 Lab::builder().arms(*arms).mode(*mode).encapsulation(*encapsulation).families(*families);
             let mut lab = builder.persistent().build()?;
