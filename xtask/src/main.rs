@@ -99,7 +99,7 @@ fn run(task: Task) -> Result<ExitCode> {
             }
         }
         Task::Demo(arguments) => return demo::main(&arguments, || setup::run(Scope::Lab, None)),
-        Task::Lab(command) => return lab::main(&command),
+        Task::Lab(command) => return lab::main(&command, || setup::run(Scope::Lab, None)),
         Task::TrafficClient(spec) => return lab::traffic::client::main(&spec),
         Task::UdpEcho(arguments) => return lab::services::udp_echo(&arguments),
     }

@@ -67,7 +67,10 @@ fn run(console: &Console, kind: Kind) -> Result<Run> {
             console.step(&format!("SIGKILL to the daemon of {second}"), || lab.ingress(1).kill9())?;
             console.watch(&traffic, WITHOUT_DAEMON)?;
             console.step(&format!("{second} starts again and takes over what is pinned"), || {
-                lab.ingress(1).start()
+                lab.ingress(1).start()?;
+                let status = lab.ingress(1).cli(&["status", "--json"])?.json()?;
+                ensure!(status["start"] == "adopted", "{second} did not take over what was pinned: {status}");
+                Ok(())
             })?;
         }
         // A backend without a balancer has only its routing daemon to lose.

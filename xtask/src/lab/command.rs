@@ -32,10 +32,11 @@ pub enum Command {
     Status,
 }
 
-/// Runs a subcommand.
-pub fn main(command: &Command) -> Result<ExitCode> {
+/// Runs a subcommand; `prepare` makes sure that everything a lab needs is there.
+pub fn main(command: &Command, prepare: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
     match command {
         Command::Up { arms, mode, encapsulation, families } => {
+            prepare()?;
             let builder =
                 Lab::builder().arms(*arms).mode(*mode).encapsulation(*encapsulation).families(*families);
             let mut lab = builder.persistent().build()?;

@@ -16,9 +16,9 @@ const ROUTER_AS: u32 = 64510;
 const SERVICE_AS: u32 = 64500;
 
 /// What all BGP sessions of the lab have in common: without these timers BIRD takes minutes to come
-/// back.
+/// back. Short keepalives, because BIRD may hold its first update back until one is due.
 const BGP_TIMERS: &str = "  hold time 9;
-  keepalive time 3;
+  keepalive time 1;
   connect delay time 1;
   connect retry time 2;
   error wait time 1, 3;
