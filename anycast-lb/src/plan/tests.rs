@@ -108,11 +108,15 @@ fn only_active_backends_of_this_site_own_slots() {
     assert_eq!((slots.len(), at.bits), (64, 6));
     let owners: BTreeSet<_> = slots.iter().map(|s| s.member(0)).collect();
     assert_eq!(owners, BTreeSet::from([plan.members[0].number, plan.members[4].number]));
-    assert!(slots.iter().all(|s| (1..4).all(|i| s.member(i) == 0)));
+    // The draining and the filling one are listed; the other site's is not.
+    let listed: BTreeSet<_> = slots.iter().flat_map(|s| (1..4).map(|i| s.member(i))).collect();
+    for (i, member) in plan.members.iter().enumerate() {
+        assert_eq!(listed.contains(&member.number), i != 3, "backend {i}");
+    }
 }
 
 #[test]
-fn a_pool_without_active_backends_has_no_table() {
+fn a_pool_without_active_backends_lists_those_that_hold_flows() {
     let mut web = pool("web", 1..3);
     let mut maps = Maps::default();
     maps.apply(&config(vec![web.clone()], vec![])).expect("plan");
@@ -120,6 +124,21 @@ fn a_pool_without_active_backends_has_no_table() {
         backend.state = BackendState::Draining;
     }
     let plan = maps.apply(&config(vec![web], vec![])).expect("plan");
+    let PlannedTable::Write { slots, .. } = &plan.pools[0].table else { panic!("a table") };
+    for slot in slots {
+        let listed = BTreeSet::from([slot.member(1), slot.member(2)]);
+        assert_eq!(listed, BTreeSet::from_iter(plan.members.iter().map(|m| m.number)));
+        assert_eq!((slot.member(0), slot.member(3)), (0, 0));
+    }
+}
+
+#[test]
+fn what_carries_no_list_has_no_table_without_active_backends() {
+    let mut web = Pool { encapsulation: Encapsulation::Ipip, ..pool("web", 1..3) };
+    for backend in &mut web.backends {
+        backend.state = BackendState::Draining;
+    }
+    let plan = Maps::default().apply(&config(vec![web], vec![])).expect("plan");
     assert_eq!(plan.pools[0].table, PlannedTable::Empty);
     assert_eq!(plan.members.len(), 2, "packets under way may still name them");
 }

@@ -31,7 +31,7 @@ fn what_has_no_effect_yet_is_said() {
          control = \"10.1.0.2:19524\"
          [[pool]]
          name = \"web\"
-         hops = 3 #~ pool \"web\" hops: has no effect yet
+         hops = 3
          rescue = [\"sin1\"] #~ pool \"web\" rescue: has no effect yet
          all_down = \"withdraw\" #~ pool \"web\" all_down: has no effect yet
          minimum_healthy = 1 #~ pool \"web\" minimum_healthy: has no effect yet
@@ -47,7 +47,7 @@ fn what_has_no_effect_yet_is_said() {
          mss_clamp = true #~ vip 203.0.113.1:*/udp mss_clamp: has no effect yet
          quic = true #~ quic: has no effect yet
          hash = \"source\" #~ hash: has no effect yet
-         second_chance = true #~ second_chance: has no effect yet
+         second_chance = true
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"
