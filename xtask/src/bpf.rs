@@ -36,13 +36,25 @@ const RUSTFLAGS: [&str; 4] = [
     "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
 ];
 
+/// Whether the programs log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talk {
+    /// They only count: what is shipped.
+    Silent,
+    /// Each verdict goes to the daemon's log, at debug level.
+    EveryVerdict,
+}
+
 /// Builds both objects; cargo finds out whether there is anything to do.
 ///
 /// # Errors
 ///
 /// When cargo fails, or an object could not be loaded.
-pub fn build(route: Route, linker: &Linker) -> Result<()> {
+pub fn build(route: Route, linker: &Linker, talk: Talk) -> Result<()> {
     let mut command = command(route, linker);
+    if talk == Talk::EveryVerdict {
+        command.args(["--features", "log"]);
+    }
     progress::step("eBPF", "objects into target/bpf", &mut command).with_context(|| match route {
         Route::Distro => format!("the eBPF programs do not build with {DISTRO_RUSTC}"),
         Route::Nightly => {

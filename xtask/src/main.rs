@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::bpf::Talk;
 use xtask::process;
 use xtask::setup::toolchain::Wish;
 use xtask::setup::{self, Scope};
@@ -22,7 +23,7 @@ enum Task {
     /// Do all the set-up and build target/release/anycast-lb; what is there is skipped
     Setup(SetupArguments),
     /// Build only the eBPF objects, into target/bpf
-    Bpf(ToolchainArguments),
+    Bpf(BpfArguments),
     /// Do the set-up, then run the tests
     Test(TestArguments),
     /// Run real traffic through the balancer in a lab of network namespaces, and beside it without
@@ -43,6 +44,16 @@ struct ToolchainArguments {
     /// Compiler of the eBPF objects; default: what is there, the distribution's first
     #[arg(long, value_enum, env = "ANYCAST_LB_BPF_TOOLCHAIN", value_name = "WHICH")]
     bpf_toolchain: Option<Wish>,
+}
+
+#[derive(clap::Args)]
+struct BpfArguments {
+    /// Have the programs log each verdict through aya-log, to debug them; the daemon that embeds the
+    /// object shows it with ANYCAST_LB_LOG=debug
+    #[arg(long)]
+    log: bool,
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
 }
 
 #[derive(clap::Args)]
@@ -84,7 +95,10 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Bpf(arguments) => {
             process::handle_interrupts()?;
-            setup::run_bpf(arguments.bpf_toolchain)?;
+            setup::run_bpf(
+                arguments.toolchain.bpf_toolchain,
+                if arguments.log { Talk::EveryVerdict } else { Talk::Silent },
+            )?;
         }
         Task::Test(arguments) => {
             process::handle_interrupts()?;

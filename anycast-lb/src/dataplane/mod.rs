@@ -30,6 +30,7 @@ mod mmap;
 mod netlink;
 mod object;
 mod pin;
+mod program_log;
 mod relay;
 mod sys;
 mod tables;
@@ -168,6 +169,7 @@ impl Dataplane {
         if config.role == Role::Backend {
             load_relay(&mut ebpf)?;
         }
+        program_log::forward(&mut ebpf);
         let tables = Tables::open(&ebpf)?;
         let counters = Counters::take(&mut ebpf)?;
         if start == Start::Adopted {

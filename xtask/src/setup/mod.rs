@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::bpf::Talk;
 use crate::progress::{self, Background};
 use crate::workspace::{HOST_PACKAGES, cargo, controller, find_program};
 use crate::{bpf, process};
@@ -54,7 +55,7 @@ pub fn run(scope: Scope, wish: Option<Wish>) -> Result<()> {
     let installed = packages::install(&plan.packages);
     fetch.join().context("cannot fetch crates; is crates.io reachable?")?;
     installed?;
-    build_objects(plan, wish)?;
+    build_objects(plan, wish, Talk::Silent)?;
     build_binary()?;
 
     let mentioned = if lab { Vec::new() } else { packages::missing(None, false, true, packages::is_met) };
@@ -71,11 +72,11 @@ pub fn run(scope: Scope, wish: Option<Wish>) -> Result<()> {
 /// # Errors
 ///
 /// As [`run`].
-pub fn run_bpf(wish: Option<Wish>) -> Result<()> {
+pub fn run_bpf(wish: Option<Wish>, talk: Talk) -> Result<()> {
     let plan = look(false, wish)?;
     packages::install(&plan.packages)?;
     progress::plan("eBPF", &bpf::plan_text(plan.route));
-    build_objects(plan, wish)
+    build_objects(plan, wish, talk)
 }
 
 fn look(lab: bool, wish: Option<Wish>) -> Result<Plan> {
@@ -89,7 +90,7 @@ fn look(lab: bool, wish: Option<Wish>) -> Result<Plan> {
     Ok(Plan { route, install: install.is_some(), linker, packages })
 }
 
-fn build_objects(plan: Plan, wish: Option<Wish>) -> Result<()> {
+fn build_objects(plan: Plan, wish: Option<Wish>, talk: Talk) -> Result<()> {
     if plan.install {
         // What was promised must be true now.
         toolchain::choose(&toolchain::Facts { apt: false, ..toolchain::look() }, wish)?;
@@ -98,7 +99,7 @@ fn build_objects(plan: Plan, wish: Option<Wish>) -> Result<()> {
         Some(linker) => linker,
         None => linker::install()?,
     };
-    bpf::build(plan.route, &linker)
+    bpf::build(plan.route, &linker, talk)
 }
 
 fn show(plan: &Plan) {
