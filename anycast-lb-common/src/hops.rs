@@ -69,7 +69,7 @@ impl List {
     #[inline(always)]
     pub(crate) fn closed(&self) -> Self {
         let len = self.len();
-        if len < 2 || len >= LEN {
+        if !(2..LEN).contains(&len) {
             return *self;
         }
         let first = self.first() as u64;
