@@ -1,18 +1,19 @@
 //! `pool`
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args, Subcommand};
 use hyper::Method;
 
 use super::ChangeArgs;
 use super::context::Context;
 use super::error::CliError;
-use super::table::{Cell, Table, percent};
+use super::table::{Cell, Table, counted, percent};
 use crate::control::api::{AddPool, BackendRow, NextHopStatus, PoolDetail, Pools};
 use crate::control::client::quote;
 
 /// Sets of backends that share one table.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  anycast-lb pool show web")]
 pub enum Pool {
     /// Show all pools
     #[command(after_help = "Example:\n  anycast-lb pool list")]
@@ -21,6 +22,7 @@ pub enum Pool {
     #[command(after_help = "Example:\n  anycast-lb pool show web")]
     Show {
         /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         pool: String,
     },
     /// Add an empty pool
@@ -35,6 +37,7 @@ pub enum Pool {
 #[derive(Debug, Args)]
 pub struct Add {
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pool: String,
     /// How packets reach its backends
     #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(["gue", "ipip", "l2"]))]
@@ -53,6 +56,7 @@ pub struct Add {
 #[derive(Debug, Args)]
 pub struct Remove {
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pool: String,
     #[command(flatten)]
     change: ChangeArgs,
@@ -96,14 +100,19 @@ fn render_list(answer: &Pools) -> String {
             Cell::from(&pool.owners),
         ]);
     }
-    table.render("no pools: anycast-lb pool add NAME")
+    table.render("no pools; on an ingress node: anycast-lb pool add NAME")
 }
 
 fn render_detail(answer: &PoolDetail) -> String {
     let row = &answer.row;
     let heading = format!(
-        "pool {}: {}, {} table of {} slots, {} VIPs, owners {}\n\n",
-        row.pool, row.encapsulation, row.table, row.slots, row.vips, row.owners
+        "pool {}: {}, {} table of {} slots, {}, owners {}\n\n",
+        row.pool,
+        row.encapsulation,
+        row.table,
+        row.slots,
+        counted(row.vips, "VIP"),
+        row.owners
     );
     heading + &render_members(&answer.members, false)
 }
@@ -136,7 +145,7 @@ pub(super) fn render_members(members: &[BackendRow], with_pool: bool) -> String 
             table.row(cells);
         }
     }
-    table.render("no backends: anycast-lb backend add ADDRESS --pool NAME")
+    table.render("no backends; on an ingress node: anycast-lb backend add ADDRESS --pool NAME")
 }
 
 fn next_hop_cell(hop: &NextHopStatus) -> Cell {

@@ -18,8 +18,9 @@ use crate::control::client::typed;
 #[command(after_help = "Examples:\n  \
     anycast-lb trace tcp 192.0.2.7:51234 203.0.113.1:443\n  \
     anycast-lb trace udp '[2001:db8::7]:51234' '[2001:db8::1]:53'\n  \
-    anycast-lb trace - < flows      (a flow a line, a JSON object a line comes back)\n\n\
-    The packet is made up and run through a second copy of the program: live counters stay as they are.")]
+    anycast-lb trace - < flows      (a flow a line; a JSON object a line comes back)\n\n\
+    The packet is made up and run through a second copy of the program: live\n\
+    counters stay as they are. Ask an ingress node.")]
 pub struct Trace {
     /// PROTOCOL SOURCE DESTINATION, or - to read such lines from standard input
     #[arg(required = true, num_args = 1..=3, value_name = "FLOW")]

@@ -1,7 +1,10 @@
 //! Orders of events against fakes that remember.
 
+mod orders;
+
 use super::*;
 use crate::config::edit::Edit;
+use crate::daemon::Code;
 use crate::daemon::run::Drivers;
 use crate::daemon::testing::{Fake, backend, backend_address, config, resolved};
 use crate::model::{BackendState, XdpMode};
