@@ -87,7 +87,7 @@ impl Pool {
 
 fn render_list(answer: &Pools) -> String {
     let mut table =
-        Table::new(&["POOL", "ENCAPSULATION", "TABLE", ">SLOTS", ">VIPS", ">BACKENDS", ">ACTIVE", "OWNERS"]);
+        Table::new(&["POOL", "ENCAP", "TABLE", ">SLOTS", ">VIPS", ">BACKENDS", ">ACTIVE", "OWNERS"]);
     for pool in &answer.pools {
         table.row([
             Cell::from(&pool.pool),
@@ -205,7 +205,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&render_detail(&answer)).to_string();
         assert_eq!(
             text,
-            "pool web: gue, rendezvous table of 1024 slots, 1 VIPs, owners 00c0ffee\n\n\
+            "pool web: gue, rendezvous table of 1024 slots, 1 VIP, owners 00c0ffee\n\n\
              BACKEND    WEIGHT  STATE       SHARE  PACKETS  BYTES  NEXT HOP\n\
              10.0.0.11     100  active    50.00 %        6    600  02:00:00:00:00:0b on eth0\n\
              10.0.0.12     100  draining  50.00 %        6    600  none: no route\n"
