@@ -348,20 +348,6 @@ fn what_is_fixed_at_the_start_is_refused() {
 }
 
 #[test]
-fn edits_are_refused_where_somebody_else_owns_the_file() {
-    let mut bench = Bench::serving();
-    let mut wanted = config();
-    wanted.control.write_back = false;
-    bench.fake.world().file = Some(wanted);
-    bench.order(1, Change::Reload);
-    bench.fake.world().calls.clear();
-    bench.order(2, drain(11));
-    let (2, Err(failure)) = &bench.replies[1] else { panic!("{:?}", bench.replies) };
-    assert_eq!(failure.code, Code::WriteBackOff);
-    assert_eq!(bench.calls(), Vec::<String>::new());
-}
-
-#[test]
 fn a_link_that_comes_back_is_attached_again_and_tried_until_it_works() {
     let mut bench = Bench::serving();
     let up = |name: &str| Event::Neighbour(NeighbourEvent::LinkUp { interface: name.to_owned() });

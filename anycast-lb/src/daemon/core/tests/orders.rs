@@ -33,3 +33,17 @@ fn a_backend_refuses_edits_that_would_mean_nothing_there() {
     assert_eq!(failure.code, Code::InvalidRequest);
     assert_eq!(bench.calls(), Vec::<String>::new());
 }
+
+#[test]
+fn edits_are_refused_where_somebody_else_owns_the_file() {
+    let mut bench = Bench::serving();
+    let mut wanted = config();
+    wanted.control.write_back = false;
+    bench.fake.world().file = Some(wanted);
+    bench.order(1, Change::Reload);
+    bench.fake.world().calls.clear();
+    bench.order(2, drain(11));
+    let (2, Err(failure)) = &bench.replies[1] else { panic!("{:?}", bench.replies) };
+    assert_eq!(failure.code, Code::WriteBackOff);
+    assert_eq!(bench.calls(), Vec::<String>::new());
+}
