@@ -8,10 +8,14 @@ use hyper::Method;
 
 use super::context::{Context, print, print_line};
 use super::error::CliError;
+use super::table::{LINE, wrap};
 use crate::control::api::{
     Answer, ErrorAnswer, ErrorBody, FlowSpec, MAX_FLOWS, TraceFlows, TraceRow, Traces,
 };
 use crate::control::client::typed;
+
+/// Column of what a trace says.
+const NAME_WIDTH: usize = 15;
 
 /// Tells where a flow goes.
 #[derive(Debug, Args)]
@@ -124,7 +128,8 @@ fn render(trace: &TraceRow) -> String {
     );
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            out.push_str(&format!("{name:<15}{value}\n"));
+            let lines = wrap(&value, LINE - NAME_WIDTH).join(&format!("\n{:NAME_WIDTH$}", ""));
+            out.push_str(&format!("{name:<NAME_WIDTH$}{lines}\n"));
         }
     };
     line("verdict", Some(format!("{} ({}): {}", trace.verdict, trace.kind, trace.explanation)));
