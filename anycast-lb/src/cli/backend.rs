@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, value_parser};
 use hyper::Method;
 
@@ -17,6 +18,7 @@ const WEIGHTS: std::ops::RangeInclusive<i64> = 1..=65_535;
 
 /// Servers.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  anycast-lb backend drain 10.0.0.11")]
 pub enum Backend {
     /// Show all backends of all pools
     #[command(after_help = "Example:\n  anycast-lb backend list")]
@@ -48,7 +50,7 @@ pub struct Add {
     /// Its address
     address: IpAddr,
     /// Pool to add it to
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pool: String,
     /// Share relative to the others, 1 to 65535 (default 100)
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(WEIGHTS))]
@@ -63,7 +65,7 @@ pub struct Which {
     /// Its address
     address: IpAddr,
     /// Only in this pool; without it, in all pools that have the backend
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pool: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
@@ -78,7 +80,7 @@ pub struct Weight {
     #[arg(value_parser = value_parser!(u32).range(WEIGHTS))]
     weight: u32,
     /// Only in this pool; without it, in all pools that have the backend
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pool: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,

@@ -1,5 +1,8 @@
 //! `detach`
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -7,6 +10,7 @@ use super::ConfigArgs;
 use super::check::load;
 use super::context::{Context, print, print_line};
 use super::error::CliError;
+use super::table::counted;
 use crate::control::api::Answer;
 use crate::daemon::Failure;
 use crate::dataplane::Dataplane;
@@ -16,8 +20,8 @@ use crate::dataplane::Dataplane;
 #[command(after_help = "Examples:\n  \
     anycast-lb detach\n  \
     anycast-lb detach --config lb.toml\n\n\
-    Works with and without a daemon; stop the daemon first, or it may attach again.\n\
-    Packets to the VIPs are then no longer balanced.")]
+    Works with and without a daemon. One that runs forwards nothing any more: restart\n\
+    it to attach again, or stop it.")]
 pub struct Detach {
     #[command(flatten)]
     config: ConfigArgs,
@@ -39,10 +43,34 @@ impl Detach {
                 &serde_json::to_string(&Answer::new(Detached { detached })).unwrap_or_default(),
             );
         }
-        let mut out: String = detached.iter().map(|what| format!("detached {what}\n")).collect();
-        if out.is_empty() {
-            out.push_str(&format!("instance {} is not attached\n", config.instance));
+        print(&render(&detached, &config.instance))?;
+        if !detached.is_empty() && UnixStream::connect(&config.control.socket).is_ok() {
+            let note = "note: the daemon still runs and forwards nothing now; restart it to attach again";
+            // Nothing is left to be said when this fails too.
+            let _ = writeln!(anstream::stderr(), "{note}, or stop it");
         }
-        print(&out)
+        Ok(())
+    }
+}
+
+/// Links by name; of the other pins the number says enough.
+fn render(detached: &[String], instance: &str) -> String {
+    if detached.is_empty() {
+        return format!("instance {instance} is not attached\n");
+    }
+    let (links, pins): (Vec<&String>, Vec<&String>) = detached.iter().partition(|d| d.starts_with("link "));
+    let links: String = links.iter().map(|link| format!("detached {link}\n")).collect();
+    format!("{links}removed {}\n", counted(pins.len(), "other pin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_named_and_pins_counted() {
+        assert_eq!(render(&[], "edge"), "instance edge is not attached\n");
+        let detached = ["link on eth0 (/b/link-eth0)", "pin /b/maps/A", "pin /b/prog"].map(String::from);
+        assert_eq!(render(&detached, "edge"), "detached link on eth0 (/b/link-eth0)\nremoved 2 other pins\n");
     }
 }

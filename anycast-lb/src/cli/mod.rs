@@ -22,7 +22,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
 use error::CliError;
@@ -42,6 +44,7 @@ const DEFAULT_SOCKET: &str = "/run/anycast-lb/control.sock";
     propagate_version = true,
     arg_required_else_help = true,
     subcommand_required = true,
+    term_width = table::LINE,
     after_help = "Examples:\n  \
         anycast-lb check --config /etc/anycast-lb/config.toml\n  \
         anycast-lb run\n  \
@@ -112,6 +115,12 @@ struct ChangeArgs {
 }
 
 impl ConfigArgs {
+    /// The file, whole: what the daemon says of it later is read elsewhere.
+    fn file(&self) -> PathBuf {
+        // Fails for an empty path only, which no file has either.
+        std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone())
+    }
+
     fn overrides(&self) -> Overrides {
         Overrides { node: self.node.clone(), pop: self.pop.clone() }
     }
@@ -137,9 +146,10 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return print_usage(&error),
+        Err(error) => return print_usage(&error, arguments.iter().any(|a| a == "--json")),
     };
     let json = cli.json;
     match dispatch(cli) {
@@ -150,7 +160,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             cli.build();
             let command = cli.find_subcommand_mut(command).cloned();
             let mut command = command.unwrap_or(cli);
-            print_usage(&command.error(clap::error::ErrorKind::ValueValidation, message))
+            print_usage(&command.error(ErrorKind::ValueValidation, message), json)
         }
         Err(error) => {
             error.print(json);
@@ -159,8 +169,31 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    // Every command knows the option; where it would do nothing, who gives it has something else in mind.
+    let named = matches.subcommand().and_then(|(_, m)| m.value_source("socket"));
+    if matches!(cli.command, Command::Run(_) | Command::Check(_) | Command::Detach(_))
+        && named == Some(ValueSource::CommandLine)
+    {
+        let message = "this command reads the socket's path from the configuration ([control] socket), \
+                       not from --socket";
+        return Err(command.error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok(cli)
+}
+
 /// Prints what clap has to say: help, the version, or what it did not understand.
-fn print_usage(error: &clap::Error) -> u8 {
+fn print_usage(error: &clap::Error, json: bool) -> u8 {
+    if json && error.use_stderr() {
+        let text = anstream::adapter::strip_str(&error.to_string()).to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        CliError::failed("usage", message, Some("see: anycast-lb --help")).print(true);
+        return USAGE;
+    }
     // Nothing is left to be said when this fails too.
     let _ = error.print();
     if error.use_stderr() { USAGE } else { DONE }
@@ -196,14 +229,11 @@ mod tests {
     fn every_command_shows_an_example() {
         fn visit(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
-            if command.has_subcommands() {
-                command.get_subcommands().for_each(|c| visit(c, &path));
-            } else {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Example"), "{path} has no example");
-            }
+            command.get_subcommands().for_each(|c| visit(c, &path));
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{path} has no example");
         }
-        Cli::command().get_subcommands().for_each(|c| visit(c, ""));
+        visit(&Cli::command(), "");
     }
 
     #[test]
@@ -255,6 +285,9 @@ mod tests {
             "pool add web --encapsulation carrier-pigeon",
             "trace tcp 192.0.2.7:1",
             "trace icmp 192.0.2.7:1 203.0.113.1:443",
+            "run --socket /tmp/s",
+            "check --socket /tmp/s",
+            "vip frobnicate --json",
         ] {
             assert_eq!(exit_code(line), USAGE, "{line}");
         }

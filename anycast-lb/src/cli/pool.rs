@@ -1,18 +1,19 @@
 //! `pool`
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args, Subcommand};
 use hyper::Method;
 
 use super::ChangeArgs;
 use super::context::Context;
 use super::error::CliError;
-use super::table::{Cell, Table, percent};
+use super::table::{Cell, Table, counted, percent};
 use crate::control::api::{AddPool, BackendRow, NextHopStatus, PoolDetail, Pools};
 use crate::control::client::quote;
 
 /// Sets of backends that share one table.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  anycast-lb pool show web")]
 pub enum Pool {
     /// Show all pools
     #[command(after_help = "Example:\n  anycast-lb pool list")]
@@ -21,6 +22,7 @@ pub enum Pool {
     #[command(after_help = "Example:\n  anycast-lb pool show web")]
     Show {
         /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         pool: String,
     },
     /// Add an empty pool
@@ -35,6 +37,7 @@ pub enum Pool {
 #[derive(Debug, Args)]
 pub struct Add {
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pool: String,
     /// How packets reach its backends
     #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(["gue", "ipip", "l2"]))]
@@ -53,6 +56,7 @@ pub struct Add {
 #[derive(Debug, Args)]
 pub struct Remove {
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pool: String,
     #[command(flatten)]
     change: ChangeArgs,
@@ -83,7 +87,7 @@ impl Pool {
 
 fn render_list(answer: &Pools) -> String {
     let mut table =
-        Table::new(&["POOL", "ENCAPSULATION", "TABLE", ">SLOTS", ">VIPS", ">BACKENDS", ">ACTIVE", "OWNERS"]);
+        Table::new(&["POOL", "ENCAP", "TABLE", ">SLOTS", ">VIPS", ">BACKENDS", ">ACTIVE", "OWNERS"]);
     for pool in &answer.pools {
         table.row([
             Cell::from(&pool.pool),
@@ -96,14 +100,19 @@ fn render_list(answer: &Pools) -> String {
             Cell::from(&pool.owners),
         ]);
     }
-    table.render("no pools: anycast-lb pool add NAME")
+    table.render("no pools; on an ingress node: anycast-lb pool add NAME")
 }
 
 fn render_detail(answer: &PoolDetail) -> String {
     let row = &answer.row;
     let heading = format!(
-        "pool {}: {}, {} table of {} slots, {} VIPs, owners {}\n\n",
-        row.pool, row.encapsulation, row.table, row.slots, row.vips, row.owners
+        "pool {}: {}, {} table of {} slots, {}, owners {}\n\n",
+        row.pool,
+        row.encapsulation,
+        row.table,
+        row.slots,
+        counted(row.vips, "VIP"),
+        row.owners
     );
     heading + &render_members(&answer.members, false)
 }
@@ -136,7 +145,7 @@ pub(super) fn render_members(members: &[BackendRow], with_pool: bool) -> String 
             table.row(cells);
         }
     }
-    table.render("no backends: anycast-lb backend add ADDRESS --pool NAME")
+    table.render("no backends; on an ingress node: anycast-lb backend add ADDRESS --pool NAME")
 }
 
 fn next_hop_cell(hop: &NextHopStatus) -> Cell {
@@ -196,7 +205,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&render_detail(&answer)).to_string();
         assert_eq!(
             text,
-            "pool web: gue, rendezvous table of 1024 slots, 1 VIPs, owners 00c0ffee\n\n\
+            "pool web: gue, rendezvous table of 1024 slots, 1 VIP, owners 00c0ffee\n\n\
              BACKEND    WEIGHT  STATE       SHARE  PACKETS  BYTES  NEXT HOP\n\
              10.0.0.11     100  active    50.00 %        6    600  02:00:00:00:00:0b on eth0\n\
              10.0.0.12     100  draining  50.00 %        6    600  none: no route\n"

@@ -7,25 +7,23 @@ use super::context::Context;
 use super::error::CliError;
 use super::{ConfigArgs, logging};
 use crate::daemon::wiring::serve;
-use crate::host::{Finding, check};
+use crate::host::{Finding, Severity, check};
 
 /// Runs the daemon.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     anycast-lb run\n  \
     anycast-lb run --config lb.toml --node fra1-lb2\n\n\
-    SIGHUP reloads. SIGTERM ends the daemon; the data plane stays attached and goes on forwarding\n\
-    until `anycast-lb detach`. Readiness is told to systemd (Type=notify).")]
+    SIGHUP reloads. SIGTERM ends the daemon; the data plane stays attached and goes\n\
+    on forwarding until `anycast-lb detach`. Readiness is told to systemd\n\
+    (Type=notify). It listens where the file says: [control] socket.")]
 pub struct Run {
     #[command(flatten)]
     config: ConfigArgs,
 }
 
 impl Run {
-    pub(super) fn execute(mut self, context: &Context) -> Result<(), CliError> {
-        // `status` names it to people who are elsewhere.
-        self.config.config = std::path::absolute(&self.config.config)
-            .map_err(|e| CliError::failed("io", format!("{}: {e}", self.config.config.display()), None))?;
+    pub(super) fn execute(self, context: &Context) -> Result<(), CliError> {
         let loaded = load(&self.config, context.json)?;
         logging::start(loaded.log);
         for notice in &loaded.notices {
@@ -33,13 +31,18 @@ impl Run {
         }
         for finding in check(&loaded.config) {
             let Finding { severity, what, why, fix } = finding;
-            tracing::warn!(?severity, %why, fix = fix.as_deref().unwrap_or("none"), "{what}");
+            let fix = fix.as_deref().unwrap_or("none");
+            match severity {
+                Severity::Error => tracing::error!(%why, fix, "{what}"),
+                Severity::Warning => tracing::warn!(%why, fix, "{what}"),
+                Severity::Info => tracing::info!(%why, fix, "{what}"),
+            }
         }
         let overrides = self.config.overrides();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|e| CliError::failed("io", format!("no runtime: {e}"), None))?;
-        Ok(runtime.block_on(serve(loaded, &self.config.config, overrides))?)
+        Ok(runtime.block_on(serve(loaded, &self.config.file(), overrides))?)
     }
 }

@@ -44,12 +44,15 @@ fn render(answer: &api::Stats, all: bool) -> String {
     for b in answer.backends.iter().filter(|b| all || b.packets > 0) {
         backends.row([Cell::from(&b.pool), b.address.into(), b.packets.into(), b.bytes.into()]);
     }
-    [
+    let mut tables = vec![
         verdicts.render("no packets seen (--all shows every verdict)"),
         vips.render("no packets to VIPs"),
-        backends.render("no packets to backends"),
-    ]
-    .join("\n")
+    ];
+    // A backend has none.
+    if !answer.backends.is_empty() {
+        tables.push(backends.render("no packets to backends"));
+    }
+    tables.join("\n")
 }
 
 #[cfg(test)]
@@ -77,7 +80,7 @@ mod tests {
             text(false),
             "VERDICT  KIND  PACKETS  BYTES  MEANING\n\
              seen     drop        3    180  Why.\n\
-             \nno packets to VIPs\n\nno packets to backends\n"
+             \nno packets to VIPs\n"
         );
         assert!(text(true).contains("unseen"));
     }

@@ -7,8 +7,11 @@ use clap::Args;
 
 use super::context::Context;
 use super::error::CliError;
-use super::table::{Cell, Table};
+use super::table::{Cell, LINE, Table, wrap};
 use crate::control::api::{self, HostFinding};
+
+/// Before what belongs to the line above.
+const INDENT: &str = "    ";
 
 /// Shows how the daemon is.
 #[derive(Debug, Args)]
@@ -80,9 +83,13 @@ pub(super) fn render_finding(finding: &HostFinding) -> String {
         _ => AnsiColor::Cyan,
     };
     let style = Style::new().bold().fg_color(Some(severity.into()));
-    let mut out = format!("{style}{}:{style:#} {}\n    {}\n", finding.severity, finding.what, finding.why);
+    let mut out = format!("{style}{}:{style:#} {}\n", finding.severity, finding.what);
+    for line in wrap(&finding.why, LINE - INDENT.len()) {
+        out.push_str(&format!("{INDENT}{line}\n"));
+    }
+    // Whole, to be copied.
     if let Some(fix) = &finding.fix {
-        out.push_str(&format!("    {fix}\n"));
+        out.push_str(&format!("{INDENT}{fix}\n"));
     }
     out
 }

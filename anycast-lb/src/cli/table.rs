@@ -2,6 +2,13 @@
 
 use anstyle::{AnsiColor, Style};
 
+/// Characters of a line: the width that every terminal has.
+pub const LINE: usize = 80;
+/// Between columns.
+const GAP: &str = "  ";
+/// A last column that would be narrower than this is not wrapped.
+const LEAST_ROOM: usize = 20;
+
 /// A cell: text and how it is painted.
 #[derive(Clone, Debug)]
 pub struct Cell {
@@ -72,21 +79,58 @@ impl Table {
     }
 
     fn render_line(&self, line: &[Cell], widths: &[usize], out: &mut String) {
+        let indent: usize = widths[..widths.len() - 1].iter().map(|w| w + GAP.len()).sum();
+        let room = LINE.saturating_sub(indent);
+        let end = out.len();
         for (column, cell) in line.iter().enumerate() {
             let padding = " ".repeat(widths[column] - cell.text.chars().count());
             let style = cell.style;
             if column > 0 {
-                out.push_str("  ");
+                out.push_str(GAP);
             }
             let last = column + 1 == line.len();
             match (self.right[column], last) {
                 (true, _) => out.push_str(&format!("{padding}{style}{}{style:#}", cell.text)),
-                (false, true) => out.push_str(&format!("{style}{}{style:#}", cell.text)),
+                (false, true) if cell.text.is_empty() => {
+                    let kept = end + out[end..].trim_end().len();
+                    out.truncate(kept);
+                }
+                (false, true) if room < LEAST_ROOM => {
+                    out.push_str(&format!("{style}{}{style:#}", cell.text));
+                }
+                (false, true) => {
+                    for (n, part) in wrap(&cell.text, room).iter().enumerate() {
+                        if n > 0 {
+                            out.push_str(&format!("\n{:indent$}", ""));
+                        }
+                        out.push_str(&format!("{style}{part}{style:#}"));
+                    }
+                }
                 (false, false) => out.push_str(&format!("{style}{}{style:#}{padding}", cell.text)),
             }
         }
         out.push('\n');
     }
+}
+
+/// Breaks text between words into lines of at most `width` characters; a longer word stays whole.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// `1 VIP`, `2 VIPs`.
+pub fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A share in parts per million as a percentage with two digits.
@@ -112,6 +156,22 @@ mod tests {
              web              12345  active\n\
              a-longer-name        7  failed\n"
         );
+    }
+
+    #[test]
+    fn prose_in_the_last_column_is_wrapped_under_itself() {
+        let mut table = Table::new(&["NAME", "MEANING"]);
+        table.row(["short".into(), "word ".repeat(20).into()]);
+        table.row(["none".into(), "".into()]);
+        let text = anstream::adapter::strip_str(&table.render("")).to_string();
+        let line = ["word"; 14].join(" ");
+        assert_eq!(text, format!("NAME   MEANING\nshort  {line}\n       {}\nnone\n", ["word"; 6].join(" ")));
+        assert!(text.lines().all(|l| l.len() <= LINE));
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([counted(0, "VIP"), counted(1, "VIP"), counted(2, "VIP")], ["0 VIPs", "1 VIP", "2 VIPs"]);
     }
 
     #[test]

@@ -8,18 +8,23 @@ use hyper::Method;
 
 use super::context::{Context, print, print_line};
 use super::error::CliError;
+use super::table::{LINE, wrap};
 use crate::control::api::{
     Answer, ErrorAnswer, ErrorBody, FlowSpec, MAX_FLOWS, TraceFlows, TraceRow, Traces,
 };
 use crate::control::client::typed;
+
+/// Column of what a trace says.
+const NAME_WIDTH: usize = 15;
 
 /// Tells where a flow goes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     anycast-lb trace tcp 192.0.2.7:51234 203.0.113.1:443\n  \
     anycast-lb trace udp '[2001:db8::7]:51234' '[2001:db8::1]:53'\n  \
-    anycast-lb trace - < flows      (a flow a line, a JSON object a line comes back)\n\n\
-    The packet is made up and run through a second copy of the program: live counters stay as they are.")]
+    anycast-lb trace - < flows      (a flow a line; a JSON object a line comes back)\n\n\
+    The packet is made up and run through a second copy of the program: live\n\
+    counters stay as they are. Ask an ingress node.")]
 pub struct Trace {
     /// PROTOCOL SOURCE DESTINATION, or - to read such lines from standard input
     #[arg(required = true, num_args = 1..=3, value_name = "FLOW")]
@@ -123,7 +128,8 @@ fn render(trace: &TraceRow) -> String {
     );
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            out.push_str(&format!("{name:<15}{value}\n"));
+            let lines = wrap(&value, LINE - NAME_WIDTH).join(&format!("\n{:NAME_WIDTH$}", ""));
+            out.push_str(&format!("{name:<NAME_WIDTH$}{lines}\n"));
         }
     };
     line("verdict", Some(format!("{} ({}): {}", trace.verdict, trace.kind, trace.explanation)));

@@ -13,6 +13,7 @@ use crate::model::VipKey;
 
 /// Service addresses.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  anycast-lb vip add 203.0.113.1:443/tcp --pool web")]
 pub enum Vip {
     /// Show all VIPs
     #[command(after_help = "Example:\n  anycast-lb vip list")]

@@ -69,7 +69,7 @@ pub struct ErrorBody {
     pub code: String,
     /// A sentence for people.
     pub message: String,
-    /// What to do; may be absent.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// What to do; `null` where there is nothing to be said.
+    #[serde(default)]
     pub hint: Option<String>,
 }

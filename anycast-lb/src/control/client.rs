@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -14,6 +15,10 @@ use tokio::net::UnixStream;
 
 use super::api::{Answer, ErrorAnswer, ErrorBody, SCHEMA};
 
+/// How long an answer may take: a change waits for those before it and for new neighbours, and a
+/// thousand backends take their time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +29,12 @@ pub enum ClientError {
     /// The socket is for others.
     #[error("{}: permission denied: the socket is for root and the group in control.group", .0.display())]
     Forbidden(PathBuf),
+    /// No socket can have this path.
+    #[error("{}: {cause}", .0.display(), cause = .1)]
+    Unusable(PathBuf, String),
+    /// It runs and says nothing.
+    #[error("the daemon at {} has not answered for {} s", .0.display(), .1.as_secs())]
+    Silent(PathBuf, Duration),
     /// The connection broke.
     #[error("the daemon at {} closed the connection: {cause}", .0.display(), cause = .1)]
     Broken(PathBuf, String),
@@ -42,12 +53,18 @@ impl ClientError {
             ClientError::Refused(body) => return body.clone(),
             ClientError::NoDaemon(_) => "no_daemon",
             ClientError::Forbidden(_) => "forbidden",
+            ClientError::Unusable(..) => "unusable_socket",
+            ClientError::Silent(..) => "timeout",
             ClientError::Broken(..) => "connection",
             ClientError::Answer(_) => "protocol",
         };
         let hint = match self {
             ClientError::NoDaemon(_) => Some("start it: anycast-lb run --config FILE"),
             ClientError::Forbidden(_) => Some("use sudo, or add yourself to that group"),
+            ClientError::Unusable(..) => {
+                Some("name the daemon's socket (control.socket in its configuration)")
+            }
+            ClientError::Silent(..) => Some("it may be stopped, still starting, or busy: look into its log"),
             ClientError::Broken(..) => Some("look into the daemon's log"),
             _ => Some("client and daemon may be of different releases"),
         };
@@ -59,12 +76,23 @@ impl ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 impl Client {
     /// A client of the daemon at `socket`; connects for each question.
     pub fn new(socket: &Path) -> Self {
-        Client { socket: socket.to_owned() }
+        Client::with_patience(socket, PATIENCE)
+    }
+
+    /// As [`Client::new`], with another limit to how long an answer may take.
+    pub fn with_patience(socket: &Path, patience: Duration) -> Self {
+        Client { socket: socket.to_owned(), patience }
+    }
+
+    /// Where it connects to.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Asks, and returns the answer as the daemon sent it.
@@ -72,6 +100,16 @@ impl Client {
     /// # Errors
     /// No daemon, no permission, or the daemon refused.
     pub async fn ask<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<String, ClientError> {
+        let silent = |_| ClientError::Silent(self.socket.clone(), self.patience);
+        tokio::time::timeout(self.patience, self.exchange(method, path, body)).await.map_err(silent)?
+    }
+
+    async fn exchange<B: Serialize>(
         &self,
         method: Method,
         path: &str,
@@ -104,6 +142,7 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ClientError::NoDaemon(self.socket.clone())
             }
+            io::ErrorKind::InvalidInput => ClientError::Unusable(self.socket.clone(), error.to_string()),
             io::ErrorKind::PermissionDenied => ClientError::Forbidden(self.socket.clone()),
             _ => ClientError::Broken(self.socket.clone(), error.to_string()),
         }

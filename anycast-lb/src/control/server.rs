@@ -1,6 +1,8 @@
 //! The API's routes.
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -20,6 +22,9 @@ use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::model::{BackendState, Encapsulation, TableKind};
+
+/// For a request's body to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// All routes, answered by the daemon behind `handle`.
 pub fn router(handle: Handle) -> Router {
@@ -245,9 +250,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Rejected;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Rejected> {
-        match Json::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Body(body)),
-            Err(rejection) => Err(Rejected(rejection.body_text())),
+        match tokio::time::timeout(BODY_PATIENCE, Json::from_request(request, state)).await {
+            Ok(Ok(Json(body))) => Ok(Body(body)),
+            Ok(Err(rejection)) => Err(Rejected(rejection.body_text())),
+            Err(_) => Err(Rejected("the request's body did not arrive in time".to_owned())),
         }
     }
 }
@@ -266,7 +272,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A request whose body or query is not understood.
+/// axum's path parameter, with errors of our form.
+struct Path<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Rejected;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejected> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Path(value)),
+            Err(rejection) => Err(Rejected(rejection.body_text())),
+        }
+    }
+}
+
+/// A request whose path, body or query is not understood.
 struct Rejected(String);
 
 impl IntoResponse for Rejected {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::{Client, ClientError, quote};
+use super::serve::{Limits, serve};
 use super::server::router;
 use super::socket::Socket;
 use crate::daemon::core::Core;
@@ -24,6 +25,10 @@ struct Running {
 }
 
 async fn running() -> Running {
+    running_within(Limits::default()).await
+}
+
+async fn running_within(limits: Limits) -> Running {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("control.sock");
     let (socket, listener) = Socket::claim(&path, None).expect("claims");
@@ -37,7 +42,7 @@ async fn running() -> Running {
     }
     let daemon = Daemon::new(Core::new(config()), fake.drivers(), Start::Adopted);
     tokio::spawn(daemon.run(requests, neighbour_events, signal_events));
-    tokio::spawn(async move { axum::serve(listener, router(handle)).await });
+    tokio::spawn(serve(listener, router(handle), limits));
     Running {
         client: Client::new(&path),
         fake,
@@ -196,4 +201,40 @@ fn every_code_has_its_own_word() {
     use crate::daemon::Code;
     let words: std::collections::HashSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
     assert_eq!(words.len(), Code::ALL.len());
+}
+
+/// A caller that says nothing, or half a sentence, or does not listen, keeps nobody else out.
+#[tokio::test]
+async fn callers_that_hang_do_not_keep_others_out() {
+    let moment = std::time::Duration::from_millis(50);
+    let limits = Limits { connections: 2, head: moment, lifetime: 4 * moment };
+    let running = running_within(limits).await;
+    let mut hanging = Vec::new();
+    for said in ["", "GET /v1/st", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"] {
+        let stream = tokio::net::UnixStream::connect(running.client.socket()).await.expect("connects");
+        stream.writable().await.expect("writable");
+        stream.try_write(said.as_bytes()).expect("writes");
+        hanging.push(stream);
+    }
+    assert_eq!(running.get("/v1/status").await["schema"], 1);
+    drop(hanging);
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_answer_is_said_to_hang() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("control.sock");
+    // Callers may connect, but nobody serves them: as with a stopped process.
+    let (_socket, _listener) = Socket::claim(&path, None).expect("claims");
+    let client = Client::with_patience(&path, std::time::Duration::from_millis(50));
+    let error = client.get("/v1/status").await.expect_err("no answer");
+    assert!(matches!(error, ClientError::Silent(..)), "{error:?}");
+    assert_eq!(error.body().code, "timeout");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_in_a_path_is_an_error_of_our_form() {
+    let running = running().await;
+    assert_eq!(running.refused(Method::DELETE, "/v1/pools/%ff", json!({})).await, "invalid_request");
+    assert_eq!(running.refused(Method::DELETE, "/v1/vips/%2e%2e", json!({})).await, "invalid_request");
 }

@@ -166,8 +166,12 @@ pub fn pool(view: &View<'_>, name: &str) -> Result<PoolDetail, Failure> {
     let config = view.core.config();
     let pool = config.pools.iter().find(|p| p.name == name).ok_or_else(|| {
         let known: Vec<&str> = config.pools.iter().map(|p| p.name.as_str()).collect();
-        let hint = if known.is_empty() { "there are no pools".to_owned() } else { known.join(", ") };
-        Failure::new(Code::NotFound, format!("there is no pool \"{name}\"")).hint(format!("known: {hint}"))
+        let hint = if known.is_empty() {
+            "there are no pools".to_owned()
+        } else {
+            format!("known: {}", known.join(", "))
+        };
+        Failure::new(Code::NotFound, format!("there is no pool \"{name}\"")).hint(hint)
     })?;
     let counters = member_counters(view)?;
     Ok(PoolDetail { row: pool_row(view, config, pool)?, members: members(view, &counters, pool)? })
@@ -247,6 +251,13 @@ fn mac_text(mac: [u8; 6]) -> String {
 
 /// Where each flow goes.
 pub fn trace(view: &mut View<'_>, flows: Vec<FlowSpec>) -> Result<Traces, Failure> {
+    if view.core.config().role == Role::Backend {
+        return Err(Failure::new(
+            Code::InvalidRequest,
+            "this node is a backend: it does not choose where flows go",
+        )
+        .hint("ask an ingress node; all that share the seed and the pools give the same answer"));
+    }
     let traces = flows.into_iter().map(|flow| trace_one(view, flow));
     Ok(Traces { traces: traces.collect::<Result<_, _>>()? })
 }

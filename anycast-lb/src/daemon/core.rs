@@ -17,6 +17,7 @@
 //! data plane goes back to what the file still says.
 
 mod network;
+mod orders;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -26,9 +27,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Failure;
 use super::diff;
 use super::ports::Change;
-use super::{Code, Failure};
 use crate::model::{Config, Role};
 use crate::neighbour::Resolution;
 
@@ -138,7 +139,7 @@ impl Core {
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         match event {
-            Event::Order(order) => self.queue.push_back(order),
+            Event::Order(order) => self.enqueue(order),
             Event::Neighbour(event) => self.neighbour(now, event, &mut out),
             Event::Timer => {}
             Event::Terminate => self.terminate(&mut out),
@@ -166,26 +167,6 @@ impl Core {
             out.push(Action::Prepare(order.change.clone()));
             self.work = Some(Work { order, stage: Stage::Preparing });
         }
-    }
-
-    fn admissible(&self, order: &Order) -> Result<(), Failure> {
-        if let Some(expected) = order.expect_generation
-            && expected != self.generation
-        {
-            return Err(Failure::new(
-                Code::GenerationMismatch,
-                format!("the configuration is at generation {}, not {expected}", self.generation),
-            )
-            .hint("look at what changed, then repeat the command"));
-        }
-        if matches!(order.change, Change::Edits(_)) && !self.config.control.write_back {
-            return Err(Failure::new(
-                Code::WriteBackOff,
-                "changes by command are refused: write_back = false in [control]",
-            )
-            .hint("change the file where it is kept, then: anycast-lb reload"));
-        }
-        Ok(())
     }
 
     fn prepared(&mut self, now: Instant, result: Result<Arc<Config>, Failure>, out: &mut Vec<Action>) {

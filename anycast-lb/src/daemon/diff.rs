@@ -105,6 +105,7 @@ pub fn fixed(old: &Config, new: &Config) -> Result<(), Failure> {
         ("role", old.role != new.role),
         ("instance", old.instance != new.instance),
         ("bpffs", old.bpffs != new.bpffs),
+        ("state_dir", old.state_dir != new.state_dir),
         ("source", old.sources != new.sources),
         ("control.socket", old.control.socket != new.control.socket),
         ("control.group", old.control.group != new.control.group),

@@ -6,6 +6,7 @@ mod kernel;
 mod owners;
 mod resolver;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anycast_lb_common::abi::FlowKeys;
@@ -16,7 +17,7 @@ use super::core::Core;
 use super::run::{Daemon, Drivers, Handle, Signal};
 use super::{Code, Failure};
 use crate::config::{Loaded, Overrides};
-use crate::control::socket::Socket;
+use crate::control::socket::{Socket, SocketError};
 use crate::dataplane::{Dataplane, Start};
 use crate::model::Seed;
 use crate::neighbour::Resolver;
@@ -31,8 +32,8 @@ use crate::neighbour::Resolver;
 /// What kept it from starting.
 pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<(), Failure> {
     let config = loaded.config.clone();
-    let (socket, listener) = Socket::claim(&config.control.socket, config.control.group.as_deref())
-        .map_err(|e| Failure::new(Code::Io, e.to_string()))?;
+    let (socket, listener) =
+        Socket::claim(&config.control.socket, config.control.group.as_deref()).map_err(no_socket)?;
     let signals = signals().map_err(|e| Failure::new(Code::Io, format!("signals: {e}")))?;
     let (resolver, neighbours) =
         Resolver::start(&config.sources).map_err(|e| Failure::new(Code::Dataplane, e.to_string()))?;
@@ -53,7 +54,14 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         resolver: Box::new(resolver::Following::new(resolver)),
         host: Box::new(host::Host::new(listener, handle)),
     };
+    let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());
     let result = Daemon::new(Core::new(config), drivers, start).run(requests, neighbours, signals).await;
+    if result.is_err()
+        && start == Start::Fresh
+        && let Err(error) = Dataplane::discard(&bpffs, &instance)
+    {
+        tracing::warn!(%error, "what this start pinned is still there");
+    }
     drop(socket);
     if result.is_ok() {
         tracing::info!(
@@ -61,6 +69,16 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         );
     }
     result
+}
+
+/// What lets a start that was refused for lack of permission succeed.
+const PRIVILEGE: &str = "run it as root, or with the capabilities that anycast-lb.service gives";
+
+fn no_socket(error: SocketError) -> Failure {
+    let denied =
+        matches!(&error, SocketError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied);
+    let failure = Failure::new(Code::Io, error.to_string());
+    if denied { failure.hint(PRIVILEGE) } else { failure }
 }
 
 /// Same on nodes that share the seed, and tells nothing about it.

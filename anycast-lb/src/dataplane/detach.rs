@@ -1,12 +1,22 @@
 //! Takes an instance off its interfaces and removes all its pins, daemon or not.
 
-use std::fs;
 use std::path::Path;
 
 use super::attach;
 use super::error::DataplaneError;
 use super::pin::{self, Layout};
 use super::relay;
+
+/// Removes what a start pinned that came to nothing. Where a link is pinned packets go through the
+/// maps, and everything stays.
+pub(super) fn discard(layout: &Layout) -> Result<(), DataplaneError> {
+    if layout.links().is_empty() {
+        relay::detach(layout.version())?;
+        pin::remove_version(layout.version())?;
+        layout.remove_parents();
+    }
+    Ok(())
+}
 
 /// Removes everything of `instance`; gives a line for each thing that was removed.
 pub(super) fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, DataplaneError> {
@@ -15,6 +25,7 @@ pub(super) fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, Datapl
         return Ok(Vec::new());
     }
     let layout = Layout::new(bpffs, instance);
+    layout.look()?;
     let mut removed = Vec::new();
     for version in layout.versions() {
         for link in pin::links_in(&version) {
@@ -26,11 +37,6 @@ pub(super) fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, Datapl
             removed.push(format!("pin {}", path.display()));
         }
     }
-    for directory in layout.parents() {
-        // Other instances may still be in the outer one, and the inner one may never have been.
-        if fs::remove_dir(&directory).is_err() {
-            break;
-        }
-    }
+    layout.remove_parents();
     Ok(removed)
 }

@@ -20,7 +20,7 @@ impl InstanceLock {
             let path = &path;
             move |source| DataplaneError::file(path, action, source)
         };
-        fs::create_dir_all(state_dir).map_err(failed("make the directory for"))?;
+        fs::create_dir_all(state_dir).map_err(failed("make the directory of this file"))?;
         let mut options = OpenOptions::new();
         let file = options
             .read(true)
@@ -44,6 +44,20 @@ impl InstanceLock {
         writeln!(lock, "{}", std::process::id()).map_err(failed("write"))?;
         Ok(InstanceLock(lock))
     }
+
+    /// Locks the directory of the pins: two daemons with state directories of their own, or one whose
+    /// state directory was removed, must not write the same maps either.
+    pub fn take_pins(directory: &Path) -> Result<Self, DataplaneError> {
+        let failed = |action| move |source| DataplaneError::file(directory, action, source);
+        let file = File::open(directory).map_err(failed("open"))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(InstanceLock(lock)),
+            Err((_, nix::Error::EWOULDBLOCK)) => {
+                Err(DataplaneError::Locked { pid: "unknown".to_owned(), lock: directory.to_owned() })
+            }
+            Err((_, error)) => Err(failed("lock")(error.into())),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +74,15 @@ mod tests {
         InstanceLock::take(&state, "b").expect("another instance");
         drop(first);
         InstanceLock::take(&state, "a").expect("free again");
+    }
+
+    #[test]
+    fn pins_are_locked_wherever_the_state_is() {
+        let pins = tempfile::tempdir().expect("directory");
+        let first = InstanceLock::take_pins(pins.path()).expect("free");
+        let error = InstanceLock::take_pins(pins.path()).expect_err("taken");
+        assert!(matches!(error, DataplaneError::Locked { .. }), "{error}");
+        drop(first);
+        InstanceLock::take_pins(pins.path()).expect("free again");
     }
 }

@@ -111,8 +111,8 @@ pub struct Dataplane {
     locals: Vec<IpAddr>,
     /// The configuration in force.
     config: Option<Config>,
-    /// Held until the end.
-    _lock: InstanceLock,
+    /// Held until the end: the instance, and its pins.
+    _locks: [InstanceLock; 2],
 }
 
 impl fmt::Debug for Dataplane {
@@ -143,15 +143,29 @@ impl Dataplane {
         pin::ensure_bpffs(&config.bpffs)?;
         let layout = Layout::new(&config.bpffs, &config.instance);
         layout.create()?;
+        let locks = [lock, InstanceLock::take_pins(layout.instance())?];
         let object = Object::parse(OBJECT).map_err(|e| DataplaneError::Object(e.to_string()))?;
         let start = if pin::verify_maps(&layout, &object)? == 0 { Start::Fresh } else { Start::Adopted };
 
+        let opened = Self::load(config.role, layout.clone(), start, locks);
+        if opened.is_err() && start == Start::Fresh {
+            detach::discard(&layout)?;
+        }
+        Ok((opened?, start))
+    }
+
+    fn load(
+        role: Role,
+        layout: Layout,
+        start: Start,
+        locks: [InstanceLock; 2],
+    ) -> Result<Self, DataplaneError> {
         let mut loader = EbpfLoader::new();
         for name in TABLES.into_iter().chain(COUNTERS) {
             loader.map_pin_path(name, layout.map(name));
         }
         let isn_offset = kernel_types::offset_in_kernel("tcp_request_sock", "snt_isn");
-        if config.role == Role::Backend && isn_offset.is_none() {
+        if role == Role::Backend && isn_offset.is_none() {
             tracing::warn!(
                 "{} does not tell where a half-open connection keeps its sequence number: one whose SYN was \
                  retransmitted to another backend meanwhile may break",
@@ -161,12 +175,12 @@ impl Dataplane {
         let isn_offset = isn_offset.unwrap_or(0);
         loader.override_global("SNT_ISN_OFFSET", &isn_offset, true);
         let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
-        let program = match config.role {
+        let program = match role {
             Role::Ingress => "ingress",
             Role::Backend => BACKEND,
         };
         load_program(&mut ebpf, program)?;
-        if config.role == Role::Backend {
+        if role == Role::Backend {
             load_relay(&mut ebpf)?;
         }
         program_log::forward(&mut ebpf);
@@ -176,7 +190,7 @@ impl Dataplane {
             // The last daemon may have ended between a change and its wait.
             sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
         }
-        let dataplane = Dataplane {
+        Ok(Dataplane {
             ebpf,
             program,
             layout,
@@ -190,9 +204,8 @@ impl Dataplane {
             ways: HashMap::new(),
             locals: Vec::new(),
             config: None,
-            _lock: lock,
-        };
-        Ok((dataplane, start))
+            _locks: locks,
+        })
     }
 
     /// Makes the program run on exactly `interfaces`. On those where an earlier daemon's program
@@ -314,6 +327,15 @@ impl Dataplane {
     /// runs and without one. Gives a line for each thing that was removed, none if there was nothing.
     pub fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, DataplaneError> {
         detach::detach(bpffs, instance)
+    }
+
+    /// Removes the pins of a [`Start::Fresh`] that came to nothing, so that the next one is fresh too.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn discard(bpffs: &Path, instance: &str) -> Result<(), DataplaneError> {
+        detach::discard(&Layout::new(bpffs, instance))
     }
 
     fn put_in_force(&mut self, config: &Config) -> Result<(), DataplaneError> {

@@ -61,6 +61,36 @@ impl Layout {
         relays_in(&self.dir)
     }
 
+    /// The directory of all that the instance has pinned.
+    pub fn instance(&self) -> &Path {
+        &self.instance
+    }
+
+    /// The directory of this release's pins.
+    pub fn version(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether we may look at what is pinned. What cannot be looked at must not pass for nothing.
+    pub fn look(&self) -> Result<(), DataplaneError> {
+        match fs::read_dir(&self.instance) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(DataplaneError::call(format!("looking into {}", self.instance.display()), e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the directories around the versions as far as they are empty.
+    pub fn remove_parents(&self) {
+        for directory in self.instance.ancestors().take(2) {
+            // Other instances may still be in the outer one, and the inner one may never have been.
+            if fs::remove_dir(directory).is_err() {
+                break;
+            }
+        }
+    }
+
     /// Makes the directories; nobody but us may look inside.
     pub fn create(&self) -> Result<(), DataplaneError> {
         use std::os::unix::fs::DirBuilderExt;
@@ -91,11 +121,6 @@ impl Layout {
     /// Our own pinned links.
     pub fn links(&self) -> Vec<PathBuf> {
         links_in(&self.dir)
-    }
-
-    /// The instance's own directory and those above it, innermost first.
-    pub fn parents(&self) -> Vec<PathBuf> {
-        self.instance.ancestors().take(2).map(Path::to_path_buf).collect()
     }
 }
 
@@ -164,12 +189,7 @@ pub(super) fn ensure_bpffs(path: &Path) -> Result<(), DataplaneError> {
         return Ok(());
     }
     fs::create_dir_all(path).map_err(failed)?;
-    mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|e| match e {
-        nix::Error::EPERM | nix::Error::EACCES => {
-            DataplaneError::Permission { what: format!("mounting a bpffs at {}", path.display()) }
-        }
-        e => failed(e.into()),
-    })?;
+    mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|e| failed(e.into()))?;
     tracing::info!(path = %path.display(), "mounted a bpffs");
     Ok(())
 }

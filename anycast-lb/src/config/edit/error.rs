@@ -41,7 +41,7 @@ pub enum EditError {
         vips: Vec<VipKey>,
     },
     /// The changed text would break a rule.
-    #[error("with this change the configuration would be wrong:\n{0}")]
+    #[error("with this change the configuration would be wrong: {}", mistakes(.0))]
     Invalid(Problems),
     /// A file was edited since it was read.
     #[error("{} was changed since it was read", .file.display())]
@@ -91,9 +91,22 @@ impl EditError {
                 "take the edited files in first: anycast-lb reload (--dry-run shows what would change)"
                     .to_owned()
             }
-            EditError::Io { .. } => "make the file and its directory writable for the daemon".to_owned(),
+            EditError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => {
+                    "put the file back; until then the daemon keeps to what it read last"
+                }
+                io::ErrorKind::StorageFull => "make room on its file system, then repeat the command",
+                _ => "make the file and its directory writable for the daemon",
+            }
+            .to_owned(),
         }
     }
+}
+
+/// Without the places: they are in a text that was never written.
+fn mistakes(problems: &Problems) -> String {
+    let all: Vec<String> = problems.0.iter().map(|p| format!("{}: {}", p.key, p.message)).collect();
+    all.join("; ")
 }
 
 fn list(vips: &[VipKey]) -> String {

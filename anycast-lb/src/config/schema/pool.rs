@@ -11,6 +11,7 @@ use crate::config::reader::{Section, label};
 use crate::config::report::{At, Report, Spot};
 use crate::config::scalar::not_a_host;
 use crate::model::{Backend, Encapsulation, TableKind};
+use crate::table::DEFAULT_MARGIN_PPM;
 
 /// Slots of a pool whose file does not say.
 pub(in crate::config) const DEFAULT_SLOTS: u32 = 1 << 14;
@@ -20,8 +21,6 @@ pub(in crate::config) const MOST_SLOTS: u32 = 1 << 20;
 const DEFAULT_WEIGHT: u32 = 100;
 /// Largest weight.
 const LARGEST_WEIGHT: u64 = u16::MAX as u64;
-/// Margin of a pool whose file does not say: 3 %.
-const DEFAULT_MARGIN_PPM: u32 = 30_000;
 /// Hops of a pool whose file does not say, and the most there can be: a slot names four members.
 const MOST_HOPS: u8 = 3;
 const DEFAULT_FILL_TIME: Duration = Duration::from_secs(10);

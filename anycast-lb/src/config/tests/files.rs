@@ -32,7 +32,7 @@ fn defaults() {
     assert!(config.control.write_back && !config.unmatched_pass);
     let pool = &config.pools[0];
     assert_eq!((pool.encapsulation, pool.table), (Encapsulation::Gue, TableKind::Rendezvous));
-    assert_eq!((pool.slots, pool.margin_ppm, pool.hops), (16384, 30_000, 3));
+    assert_eq!((pool.slots, pool.margin_ppm, pool.hops), (16384, 35_000, 3));
     assert_eq!((pool.fill_time.as_secs(), pool.drain_timeout.as_secs()), (10, 1800));
     let backend = &pool.backends[0];
     assert_eq!((backend.weight, backend.state, &backend.pop), (100, BackendState::Active, &None));

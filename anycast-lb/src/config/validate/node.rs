@@ -92,7 +92,11 @@ pub(super) fn seed(
     inline_seed_is_private(global, files, report);
     if let Some(previous) = &global.previous_seed {
         let key = "hash_seed_previous_file";
-        report.notice(previous.spot, key, "has no effect yet: packets carry no hops in this release");
+        report.notice(
+            previous.spot,
+            key,
+            "has no effect yet: this release does not list the owner under another seed",
+        );
         if role == Some(Role::Ingress) && surroundings.seed.is_none() {
             let read = read_seed(&beside(&files[MAIN].path, &previous.value));
             seed_or_problem(read, previous, key, report);

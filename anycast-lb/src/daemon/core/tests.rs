@@ -1,7 +1,10 @@
 //! Orders of events against fakes that remember.
 
+mod orders;
+
 use super::*;
 use crate::config::edit::Edit;
+use crate::daemon::Code;
 use crate::daemon::run::Drivers;
 use crate::daemon::testing::{Fake, backend, backend_address, config, resolved};
 use crate::model::{BackendState, XdpMode};
@@ -342,20 +345,6 @@ fn what_is_fixed_at_the_start_is_refused() {
     let [(1, Err(failure))] = &bench.replies[..] else { panic!("{:?}", bench.replies) };
     assert_eq!(failure.code, Code::NeedsRestart);
     assert_eq!(bench.core.config(), &config());
-}
-
-#[test]
-fn edits_are_refused_where_somebody_else_owns_the_file() {
-    let mut bench = Bench::serving();
-    let mut wanted = config();
-    wanted.control.write_back = false;
-    bench.fake.world().file = Some(wanted);
-    bench.order(1, Change::Reload);
-    bench.fake.world().calls.clear();
-    bench.order(2, drain(11));
-    let (2, Err(failure)) = &bench.replies[1] else { panic!("{:?}", bench.replies) };
-    assert_eq!(failure.code, Code::WriteBackOff);
-    assert_eq!(bench.calls(), Vec::<String>::new());
 }
 
 #[test]

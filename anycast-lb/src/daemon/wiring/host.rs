@@ -3,6 +3,7 @@
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 
+use crate::control::serve::{Limits, serve};
 use crate::control::server;
 use crate::daemon::ports::HostPort;
 use crate::daemon::run::Handle;
@@ -25,11 +26,7 @@ impl Host {
 impl HostPort for Host {
     fn ready(&mut self) {
         if let Some((listener, handle)) = self.waiting.take() {
-            tokio::spawn(async move {
-                if let Err(error) = axum::serve(listener, server::router(handle)).await {
-                    tracing::error!(%error, "the API ended");
-                }
-            });
+            tokio::spawn(serve(listener, server::router(handle), Limits::default()));
         }
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);

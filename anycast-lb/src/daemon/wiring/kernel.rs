@@ -1,11 +1,12 @@
 //! The data plane as a port.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use anycast_lb_common::abi::{Counter, Verdict};
 
-use super::owners;
+use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
 use crate::dataplane::{Attachment, Dataplane, DataplaneError, Flow, Trace};
@@ -72,6 +73,8 @@ impl DataplanePort for Kernel {
 
 impl From<DataplaneError> for Failure {
     fn from(error: DataplaneError) -> Self {
-        Failure::new(Code::Dataplane, error.to_string())
+        let denied = matches!(&error, DataplaneError::Bpffs { source, .. } if source.kind() == ErrorKind::PermissionDenied);
+        let failure = Failure::new(Code::Dataplane, error.to_string());
+        if denied { failure.hint(PRIVILEGE) } else { failure }
     }
 }

@@ -1,0 +1,60 @@
+//! Connections to the API: how many at once, and how long each may take.
+//!
+//! Who may connect may also reconfigure, so this is no wall against enemies: it keeps clients that hang
+//! from using up the daemon's file descriptors, without which it could not even write its files.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+
+/// Before the next attempt when a caller could not be accepted (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What callers may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections served at once; further callers wait in the kernel's queue.
+    pub connections: usize,
+    /// For a request's head to arrive, from the moment it is waited for.
+    pub head: Duration,
+    /// For a whole connection, requests and answers.
+    pub lifetime: Duration,
+}
+
+impl Default for Limits {
+    /// Far more than people and their scripts need, far less than a process's 1024 descriptors.
+    fn default() -> Self {
+        Limits { connections: 128, head: Duration::from_secs(10), lifetime: Duration::from_secs(300) }
+    }
+}
+
+/// Serves `router` to who connects to `listener`; never ends.
+pub async fn serve(listener: UnixListener, router: Router, limits: Limits) {
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    // The semaphore is never closed.
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a caller of the API cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        tokio::spawn(async move {
+            // How it ends is the caller's affair; that it ends is ours.
+            let _ = tokio::time::timeout(limits.lifetime, connection).await;
+            drop(permit);
+        });
+    }
+}
