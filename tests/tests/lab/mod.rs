@@ -3,3 +3,7 @@
 mod host;
 mod namespace;
 mod neighbour;
+mod reload;
+mod restart;
+mod stand;
+mod write_back;
