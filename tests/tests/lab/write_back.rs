@@ -21,7 +21,7 @@ const CHANGES: &[(&[&str], Has)] = &[
     (&["pool", "add", "dns", "--encapsulation", "ipip", "--slots", "1024"], Has::Word("name = \"dns\"")),
     (&["backend", "add", "10.0.0.12", "--pool", "dns", "--weight", "7"], Has::Word("weight = 7")),
     (&["vip", "add", "203.0.113.9:53/udp", "--pool", "dns"], Has::Word("203.0.113.9")),
-    (&["vip", "add", "203.0.113.9/tcp", "--pool", "web"], Has::Word("203.0.113.9")),
+    (&["vip", "add", "203.0.113.9:*/tcp", "--pool", "web"], Has::Word("203.0.113.9")),
     (&["vip", "remove", "203.0.113.9:53/udp"], Has::NotWord("pool = \"dns\"")),
     (&["backend", "remove", "10.0.0.12", "--pool", "dns"], Has::NotWord("weight = 7")),
     (&["pool", "remove", "dns"], Has::NotWord("name = \"dns\"")),
@@ -150,7 +150,7 @@ fn refusals(node: &mut Node) -> Result<()> {
     edit(node, "[control]\n", "[control]\nwrite_back = false\n")?;
     done(node, &["reload"])?;
     let (text, before) = (fs::read_to_string(node.config())?, state(node)?);
-    for words in [&change as &[_], &["vip", "remove", "203.0.113.9/tcp"], &["pool", "add", "new"]] {
+    for words in [&change as &[_], &["vip", "remove", "203.0.113.9:*/tcp"], &["pool", "add", "new"]] {
         let error = refused(node, words, "write_back_off")?;
         ensure!(error["hint"].as_str().is_some_and(|hint| hint.contains("reload")), "{error}");
     }
