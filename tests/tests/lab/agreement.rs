@@ -153,7 +153,7 @@ fn agree(answers: &[Vec<Value>]) -> Result<()> {
     }
     println!("verdicts: {verdicts:?}");
     ensure!(backends.len() == 6 && verdicts.len() == 3, "{backends:?}, {verdicts:?}");
-    ensure!(verdicts.get("forwarded_gue").is_some_and(|&count| count > QUESTIONS / 2), "{verdicts:?}");
+    ensure!(verdicts.get("forwarded_gue").is_some_and(|&count| count > QUESTIONS / 3), "{verdicts:?}");
     Ok(())
 }
 

@@ -42,12 +42,11 @@ fn a_mistake_leaves_the_running_state_untouched() -> Result<()> {
 
     for mistake in MISTAKES {
         // Beside the mistake stands a change that is right: nothing of the file is taken.
-        let text = right
-            .replacen(mistake.from, mistake.to, 1)
-            .replacen("address = \"10.0.0.11\"\n", "address = \"10.0.0.11\"\nweight = 10\n", 1);
+        let changed = right.replacen("address = \"10.0.0.11\"\n", "address = \"10.0.0.11\"\nweight = 10\n", 1);
+        let text = changed.replacen(mistake.from, mistake.to, 1);
         fs::write(node.config(), &text)?;
-        let line = 1 + text.lines().zip(right.lines()).position(|(a, b)| a != b).context("no change")?;
-        let line = text.lines().position(|line| line.contains(mistake.to)).map_or(line, |index| index + 1);
+        let index = text.lines().zip(changed.lines()).position(|(a, b)| a != b).context("no mistake")?;
+        let line = index + 1;
         let place = format!("{}:{line}:", node.config().display());
         for words in [&["reload"] as &[_], &["reload", "--dry-run"]] {
             let error = refused(node, words, "invalid_config")?;

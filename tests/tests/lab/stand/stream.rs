@@ -1,13 +1,13 @@
 //! Numbered datagrams from a client to the echo service, each answer counted once.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use xtask::lab::daemons::until;
 use xtask::lab::netns::Namespace;
@@ -52,14 +52,14 @@ struct Seen {
 /// What became of a flow.
 #[derive(Clone, Debug)]
 pub(in crate::lab) struct Tally {
-    /// The client's end.
-    pub(in crate::lab) source: SocketAddr,
-    /// The service.
-    pub(in crate::lab) destination: SocketAddr,
+    /// The client's end and the service.
+    pub(in crate::lab) flow: String,
     /// Datagrams sent.
     pub(in crate::lab) sent: u64,
     /// Of these, answered.
     pub(in crate::lab) answered: u64,
+    /// Numbers of the first and the last one that was not.
+    pub(in crate::lab) missing: Option<(u64, u64)>,
     /// Answers by backend.
     pub(in crate::lab) backends: BTreeMap<String, u64>,
 }
@@ -175,8 +175,10 @@ impl Drop for Stream {
 
 /// Fails unless every datagram of every flow was answered; returns how many that were.
 pub(in crate::lab) fn all_answered(flows: &[Tally]) -> Result<u64> {
-    let lost: Vec<_> = flows.iter().filter(|flow| flow.answered != flow.sent).collect();
-    ensure!(lost.is_empty(), "lost packets: {lost:#?}");
+    let mut lost = flows.iter().filter(|flow| flow.answered != flow.sent).peekable();
+    if lost.peek().is_some() {
+        bail!("lost packets: {:#?}", lost.collect::<Vec<_>>());
+    }
     Ok(flows.iter().map(|flow| flow.sent).sum())
 }
 
@@ -206,12 +208,15 @@ impl Flow {
     }
 
     fn tally(&self) -> Result<Tally> {
+        let sent = self.sent.load(Ordering::Acquire);
+        let seen = self.seen();
+        let missing: Vec<u64> = (1..=sent).filter(|number| !seen.numbers.contains(number)).collect();
         Ok(Tally {
-            source: self.socket.local_addr()?,
-            destination: self.socket.peer_addr()?,
-            sent: self.sent.load(Ordering::Acquire),
-            answered: self.answered.load(Ordering::Acquire),
-            backends: self.seen().backends.clone(),
+            flow: format!("{} -> {}", self.socket.local_addr()?, self.socket.peer_addr()?),
+            sent,
+            answered: seen.numbers.len() as u64,
+            missing: missing.first().copied().zip(missing.last().copied()),
+            backends: seen.backends.clone(),
         })
     }
 }
