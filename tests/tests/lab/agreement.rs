@@ -13,9 +13,9 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::Value;
+use xtask::lab::Lab;
 use xtask::lab::capture::verify::dissect;
 use xtask::lab::topology::{self, ECHO_PORT, HTTP_PORT, VIP_V4, VIP_V6};
-use xtask::lab::Lab;
 
 use super::stand::{DEADLINE, done, route_via, shape, status, trace};
 
@@ -188,7 +188,10 @@ fn confirm(lab: &Lab, index: usize, flows: &[Flow], answers: &[Value]) -> Result
         if let Some(name) = heard {
             let number: usize = name.trim_start_matches("be").parse()?;
             let own = topology::backend(number);
-            ensure!(backend == own.v4.to_string() || backend == own.v6.to_string(), "{flow}: {name} answered");
+            ensure!(
+                backend == own.v4.to_string() || backend == own.v6.to_string(),
+                "{flow}: {name} answered"
+            );
         }
     }
     Ok(())
@@ -215,16 +218,10 @@ impl Flow {
             let port = 30_000 + u16::try_from(number).unwrap_or(0);
             let service = if tcp { HTTP_PORT } else { ECHO_PORT };
             return match v6 {
-                true => Self {
-                    tcp,
-                    source: (client.v6, port).into(),
-                    destination: (VIP_V6, service).into(),
-                },
-                false => Self {
-                    tcp,
-                    source: (client.v4, port).into(),
-                    destination: (VIP_V4, service).into(),
-                },
+                true => Self { tcp, source: (client.v6, port).into(), destination: (VIP_V6, service).into() },
+                false => {
+                    Self { tcp, source: (client.v4, port).into(), destination: (VIP_V4, service).into() }
+                }
             };
         }
         let port = random.below(1 << 16) as u16;

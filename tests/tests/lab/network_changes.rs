@@ -10,7 +10,7 @@ use xtask::lab::topology::{self, EDGE, FABRIC, UNDERLAY_MTU};
 use xtask::lab::{Families, Lab, Node};
 
 use super::stand::stream::Stream;
-use super::stand::{DEADLINE, serving, shape, status, verdict, xdp_program};
+use super::stand::{DEADLINE, shape, start_all, status, verdict, xdp_program};
 
 /// Answers that show that traffic flows.
 const SOME: u64 = 500;
@@ -20,7 +20,15 @@ const SECOND_PEER: &str = "ing0b";
 
 #[test]
 fn neighbours_routes_and_links_are_followed() -> Result<()> {
-    let mut lab = serving(Lab::builder().shape(shape(1, 2)).families(Families::V4))?;
+    let mut lab = Lab::builder().shape(shape(1, 2)).families(Families::V4).without_balancers().build()?;
+    // A neighbour that changes its address in silence is noticed when the kernel has reason to doubt
+    // what it knows. That takes it about half a minute, unless it is told to doubt sooner.
+    lab.ingress(0).namespace().sysctl(&[
+        ("net.ipv4.neigh.fabric.base_reachable_time_ms", "500"),
+        ("net.ipv4.neigh.fabric.delay_first_probe_time", "1"),
+        ("net.ipv4.neigh.fabric.retrans_time_ms", "200"),
+    ])?;
+    start_all(&mut lab)?;
     // Flows of both backends.
     let stream = Stream::start(lab.client(0), Families::V4)?;
     stream.more_from("be0", SOME)?;
@@ -40,14 +48,7 @@ fn a_new_mac(lab: &mut Lab, stream: &Stream) -> Result<()> {
     next_hop(lab.ingress(0), "10.0.0.11", "mac", "02:00:00:00:0b:00")?;
     stream.more_from("be0", SOME)?;
 
-    // One that does not. The kernel asks again once it has reason to doubt; that takes it about half
-    // a minute, unless it is told to doubt sooner.
-    let doubts = [
-        ("net.ipv4.neigh.fabric.base_reachable_time_ms", "500"),
-        ("net.ipv4.neigh.fabric.delay_first_probe_time", "1"),
-        ("net.ipv4.neigh.fabric.retrans_time_ms", "200"),
-    ];
-    lab.ingress(0).namespace().sysctl(&doubts)?;
+    // One that does not.
     lab.backend(1).namespace().ip(&format!("link set {FABRIC} address 02:00:00:00:0b:01\n"))?;
     next_hop(lab.ingress(0), "10.0.0.12", "mac", "02:00:00:00:0b:01")?;
     stream.more_from("be1", SOME)
@@ -55,11 +56,16 @@ fn a_new_mac(lab: &mut Lab, stream: &Stream) -> Result<()> {
 
 /// Waits until a backend's next hop is known to be so.
 fn next_hop(node: &Node, backend: &str, key: &str, value: &str) -> Result<()> {
-    until(DEADLINE, &format!("{key} {value} of {backend}"), || {
+    let followed = until(DEADLINE, &format!("{key} {value} of {backend}"), || {
         let list = node.cli(&["backend", "list", "--json"])?.json()?;
         let rows = list["backends"].as_array().context("no backends")?;
         let row = rows.iter().find(|row| row["address"] == backend).context("no such backend")?;
         Ok((row["next_hop"][key] == value).then_some(()))
+    });
+    followed.with_context(|| {
+        let kernel = node.namespace().run("ip", &["-d", "-s", "neigh"]);
+        let kernel = kernel.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        format!("{:?}\nthe kernel: {kernel:?}", unresolved(node))
     })
 }
 

@@ -42,7 +42,8 @@ fn a_mistake_leaves_the_running_state_untouched() -> Result<()> {
 
     for mistake in MISTAKES {
         // Beside the mistake stands a change that is right: nothing of the file is taken.
-        let changed = right.replacen("address = \"10.0.0.11\"\n", "address = \"10.0.0.11\"\nweight = 10\n", 1);
+        let changed =
+            right.replacen("address = \"10.0.0.11\"\n", "address = \"10.0.0.11\"\nweight = 10\n", 1);
         let text = changed.replacen(mistake.from, mistake.to, 1);
         fs::write(node.config(), &text)?;
         let index = text.lines().zip(changed.lines()).position(|(a, b)| a != b).context("no mistake")?;

@@ -11,7 +11,10 @@ use super::stand::{done, edit, refused, route_via, shape, status, trace, without
 
 /// Answers that show that traffic flows.
 const SOME: u64 = 1000;
-const COMMENTS: &[&str] = &["# The pool of the web.", "# The first one.", "# Nobody knows why.", "# The end."];
+/// A daemon is killed after so many changes, and after the last.
+const CHANGES_A_KILL: usize = 3;
+const COMMENTS: &[&str] =
+    &["# The pool of the web.", "# The first one.", "# Nobody knows why.", "# The end."];
 
 /// Each command with a word that the file has afterwards, or has no more.
 const CHANGES: &[(&[&str], Has)] = &[
@@ -55,7 +58,7 @@ fn changes_by_command_survive_a_kill() -> Result<()> {
     let stream = Stream::start(lab.client(0), Families::Both)?;
     a_join_moves_what_it_must(&mut lab, &stream)?;
     let node = lab.ingress(0);
-    for (words, has) in CHANGES {
+    for (number, (words, has)) in CHANGES.iter().enumerate() {
         let output = done(node, words)?;
         ensure!(output.stdout.contains("written to"), "{words:?}: {output:?}");
         let text = fs::read_to_string(node.config())?;
@@ -65,7 +68,9 @@ fn changes_by_command_survive_a_kill() -> Result<()> {
         };
         ensure!(right, "{words:?} left {text}");
         comments_are_kept(node)?;
-        survives_a_kill(node).with_context(|| format!("after {words:?}"))?;
+        if number % CHANGES_A_KILL == CHANGES_A_KILL - 1 || number == CHANGES.len() - 1 {
+            survives_a_kill(node).with_context(|| format!("after {words:?}"))?;
+        }
     }
     all_answered(&stream.finish()?)?;
     refusals(lab.ingress(0))
@@ -75,9 +80,8 @@ fn changes_by_command_survive_a_kill() -> Result<()> {
 fn a_join_moves_what_it_must(lab: &mut Lab, stream: &Stream) -> Result<()> {
     stream.more(SOME)?;
     let node = lab.ingress(0);
-    let flows: Vec<String> = (0..500)
-        .map(|port| format!("udp 198.51.100.2:{} 203.0.113.1:53", 20_000 + port))
-        .collect();
+    let flows: Vec<String> =
+        (0..500).map(|port| format!("udp 198.51.100.2:{} 203.0.113.1:53", 20_000 + port)).collect();
     let before = trace(node, &flows)?;
     done(node, &["backend", "add", "10.0.0.13", "--pool", "web"])?;
     let after = trace(node, &flows)?;

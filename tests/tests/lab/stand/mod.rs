@@ -21,23 +21,26 @@ pub(super) fn shape(ingresses: usize, backends: usize) -> Shape {
 /// Builds the lab, starts all balancers, and leads the services to ingress 0.
 pub(super) fn serving(builder: LabBuilder) -> Result<Lab> {
     let mut lab = builder.without_balancers().build()?;
+    start_all(&mut lab)?;
+    Ok(lab)
+}
+
+/// Starts all balancers, and leads the services to ingress 0.
+pub(super) fn start_all(lab: &mut Lab) -> Result<()> {
     for index in 0..lab.topology().backends.len() {
         lab.backend(index).start()?;
     }
     for index in 0..lab.topology().ingresses.len() {
         lab.ingress(index).start()?;
     }
-    route_via(&lab, 0)?;
-    Ok(lab)
+    route_via(lab, 0)
 }
 
 /// Leads the service prefixes to one ingress node, by routes of the router's own.
 pub(super) fn route_via(lab: &Lab, index: usize) -> Result<()> {
     let hop = topology::edge(index, false);
-    lab.router().ip(&format!(
-        "route replace {PREFIX_V4} via {}\nroute replace {PREFIX_V6} via {}\n",
-        hop.v4, hop.v6
-    ))
+    lab.router()
+        .ip(&format!("route replace {PREFIX_V4} via {}\nroute replace {PREFIX_V6} via {}\n", hop.v4, hop.v6))
 }
 
 /// `status --json`.
