@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use xtask::lab::daemons::until;
 use xtask::lab::netns::Namespace;
@@ -175,10 +175,14 @@ impl Drop for Stream {
 
 /// Fails unless every datagram of every flow was answered; returns how many that were.
 pub(in crate::lab) fn all_answered(flows: &[Tally]) -> Result<u64> {
-    let mut lost = flows.iter().filter(|flow| flow.answered != flow.sent).peekable();
-    if lost.peek().is_some() {
-        bail!("lost packets: {:#?}", lost.collect::<Vec<_>>());
-    }
+    let lost: Vec<String> = flows
+        .iter()
+        .filter_map(|Tally { flow, sent, answered, missing, backends }| {
+            let (first, last) = (*missing)?;
+            Some(format!("{flow}: {answered} of {sent}, missing from {first} to {last}, by {backends:?}"))
+        })
+        .collect();
+    ensure!(lost.is_empty(), "lost packets:\n{}", lost.join("\n"));
     Ok(flows.iter().map(|flow| flow.sent).sum())
 }
 
