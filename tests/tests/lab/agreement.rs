@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -253,7 +253,7 @@ impl Flow {
             bind(socket.as_raw_fd(), &SockaddrStorage::from(self.source))?;
             connect(socket.as_raw_fd(), &SockaddrStorage::from(self.destination))
                 .with_context(|| format!("{self}"))?;
-            drop(TcpStream::from(OwnedFd::from(socket)));
+            drop(socket);
             return Ok(None);
         }
         let socket = UdpSocket::bind(self.source)?;
