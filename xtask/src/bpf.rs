@@ -109,6 +109,8 @@ fn command(route: Route, linker: &Linker) -> Command {
         BPF_TARGET,
     ]);
     command.args(["--target-dir", "target/bpf-build"]);
+    // One unit, whatever the user's configuration says: what the verifier sees must not depend on it.
+    command.env("CARGO_INCREMENTAL", "0");
     if route == Route::Nightly {
         command.args(["-Z", "build-std=core"]);
     }

@@ -1,6 +1,14 @@
 //! Stories told in network namespaces of their own.
 
+mod agreement;
 mod errors;
 mod host;
+mod instances;
 mod namespace;
 mod neighbour;
+mod network_changes;
+mod reload;
+mod restart;
+mod scale;
+mod stand;
+mod write_back;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,31 @@ pub struct Daemon {
     log: PathBuf,
     child: Option<Child>,
     notify: Option<UnixDatagram>,
+    listener: Option<Listener>,
+}
+
+/// Takes what a daemon says once it is ready, as a service manager does: one whose messages nobody
+/// reads would block at about the tenth, and one whose socket is gone may take that for an error.
+#[derive(Debug)]
+struct Listener(UnixDatagram);
+
+impl Listener {
+    fn start(socket: UnixDatagram) -> Result<Self> {
+        let reader = socket.try_clone()?;
+        reader.set_read_timeout(None)?;
+        std::thread::spawn(move || {
+            let mut message = [0; 4096];
+            while reader.recv(&mut message).is_ok_and(|length| length > 0) {}
+        });
+        Ok(Self(socket))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Ends the thread; should that fail, the process's end does.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 impl Daemon {
@@ -62,6 +88,7 @@ impl Daemon {
             log,
             child: None,
             notify: None,
+            listener: None,
         }
     }
 
@@ -119,8 +146,7 @@ impl Daemon {
         loop {
             match socket.recv(&mut message) {
                 Ok(length) if message[..length].split(|&b| b == b'\n').any(|line| line == b"READY=1") => {
-                    // Kept: a daemon that finds its socket gone may take that for an error.
-                    self.notify = Some(socket);
+                    self.listener = Some(Listener::start(socket)?);
                     return Ok(());
                 }
                 Ok(_) => {}
@@ -187,6 +213,7 @@ impl Daemon {
         if self.program.notifies {
             let path = self.run.path().join(format!("{name}.notify"));
             let _ = fs::remove_file(&path);
+            self.listener = None;
             self.notify =
                 Some(UnixDatagram::bind(&path).with_context(|| format!("cannot bind {}", path.display()))?);
             command.env("NOTIFY_SOCKET", &path);

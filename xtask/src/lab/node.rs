@@ -1,8 +1,9 @@
 //! A node of the lab: its namespace and what runs in it.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -104,12 +105,27 @@ impl Node {
 
     /// Runs `anycast-lb WORDS --socket …` against the node's balancer.
     pub fn cli(&self, words: &[&str]) -> Result<CliOutput> {
-        let output = Command::new(&self.binary)
+        self.cli_with_input(words, "")
+    }
+
+    /// [`Node::cli`] with something on standard input.
+    pub fn cli_with_input(&self, words: &[&str], input: &str) -> Result<CliOutput> {
+        let mut child = Command::new(&self.binary)
             .args(words)
             .arg("--socket")
             .arg(self.socket())
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .with_context(|| format!("cannot run {}", self.binary.display()))?;
+        let stdin = child.stdin.take();
+        let output = std::thread::scope(|scope| {
+            // Beside reading: a command that answers line by line would block on a full pipe. One
+            // that takes no input, or ends early, is judged by its exit code.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+            child.wait_with_output()
+        })?;
         Ok(CliOutput {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::topology::{self as plan, Addresses, ECHO_PORT, EDGE, FABRIC, HTTP_PORT, VIP_V4, VIP_V6};
 use super::{Arms, Encapsulation, Families, Family, Mode};
@@ -263,13 +264,19 @@ pub struct UdpEcho {
 
 /// Largest datagram that the echo service takes.
 const MAX_DATAGRAM: usize = 65535;
+/// Room for datagrams that wait for the echo service, in bytes: a busy machine is no loss.
+const ECHO_BUFFER: usize = 16 << 20;
 
 /// Runs the echo service for ever, one thread an address.
 pub fn udp_echo(arguments: &UdpEcho) -> Result<ExitCode> {
     let sockets: Vec<_> = arguments
         .listen
         .iter()
-        .map(|address| UdpSocket::bind(address).with_context(|| format!("cannot bind {address}/udp")))
+        .map(|address| {
+            let socket = UdpSocket::bind(address).with_context(|| format!("cannot bind {address}/udp"))?;
+            setsockopt(&socket, sockopt::RcvBufForce, &ECHO_BUFFER).context("a larger receive buffer")?;
+            Ok(socket)
+        })
         .collect::<Result<_>>()?;
     let prefix = format!("{} ", arguments.name);
     std::thread::scope(|scope| {
