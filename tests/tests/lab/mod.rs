@@ -1,5 +1,6 @@
 //! Stories told in network namespaces of their own.
 
+mod encapsulation;
 mod errors;
 mod host;
 mod namespace;
