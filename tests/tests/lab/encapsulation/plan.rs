@@ -127,12 +127,12 @@ pub(super) fn loopback(server: usize) -> String {
 /// header: the destination alone names the function.
 pub(super) fn stock_decapsulation() -> String {
     format!(
-        "-6 route add {SEGMENT_4IN6}/128 encap seg6local action End.DX4 nh4 0.0.0.0 dev fabric\n\
-         -6 route add {SEGMENT_6IN6}/128 encap seg6local action End.DT6 table local dev fabric\n"
+        "route add {SEGMENT_4IN6}/128 encap seg6local action End.DX4 nh4 0.0.0.0 dev fabric\n\
+         route add {SEGMENT_6IN6}/128 encap seg6local action End.DT6 table local dev fabric\n"
     )
 }
 
 /// `ip` commands with which the ingress node finds the segments.
 pub(super) fn route_to_segments() -> String {
-    format!("-6 route add {SEGMENTS} via {}\n", topology::backend(STOCK).v6)
+    format!("route add {SEGMENTS} via {}\n", topology::backend(STOCK).v6)
 }

@@ -59,9 +59,7 @@ impl Stage {
             Arms::One => &[FABRIC],
         };
         let word = self.mode.word();
-        for (node, interfaces) in [(self.lab.ingress(0), interfaces)] {
-            expect_attached(node, interfaces, word, flag, &reason)?;
-        }
+        expect_attached(self.lab.ingress(0), interfaces, word, flag, &reason)?;
         expect_attached(self.lab.backend(OURS), &[FABRIC], word, flag, &reason)
     }
 

@@ -252,3 +252,111 @@ impl fmt::Display for Hex<'_> {
         if self.0.len() > SHOWN_BYTES { write!(f, "… ({} bytes)", self.0.len()) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use etherparse::{IpNumber, Ipv4Header, PacketBuilder};
+
+    use super::super::Direction;
+    use super::*;
+
+    const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const DESTINATION_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    const TOS: u8 = 0xba;
+
+    fn inner() -> Vec<u8> {
+        let mut header = Ipv4Header::new(0, 61, IpNumber::UDP, [198, 51, 100, 2], [203, 0, 113, 1])
+            .expect("a small packet");
+        header.dscp = (TOS >> 2).try_into().expect("six bits");
+        header.ecn = (TOS & 3).try_into().expect("two bits");
+        let mut bytes = Vec::new();
+        let builder = PacketBuilder::ip(etherparse::IpHeaders::Ipv4(header, Default::default()));
+        builder.udp(40000, 53).write(&mut bytes, b"payload").expect("a vector takes it");
+        bytes
+    }
+
+    fn tunnel(carrier: Carrier) -> Tunnel {
+        Tunnel { source_mac: SOURCE_MAC, destination_mac: DESTINATION_MAC, carrier }
+    }
+
+    /// The wire format by hand.
+    fn gue_over_ipv4() -> (Tunnel, Vec<u8>) {
+        let inner = inner();
+        let length = |more: usize| u16::try_from(inner.len() + more).expect("a small packet").to_be_bytes();
+        let ([a, b], [c, d]) = (length(36), length(16));
+        let mut frame = [&DESTINATION_MAC[..], &SOURCE_MAC, &[8, 0]].concat();
+        frame.extend([0x45, TOS, a, b, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 2, 10, 0, 0, 11]);
+        frame.extend([0x81, 0x23, 0x4c, 0x43, c, d, 0, 0]);
+        frame.extend([1, 4, 0, 0, 0, 0, 0, 0]);
+        let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&frame[14..34]).ones_complement();
+        frame[24..26].copy_from_slice(&sum.to_ne_bytes());
+        frame.extend(&inner);
+        let source = IpAddr::from([10, 0, 0, 2]);
+        (tunnel(Carrier::Gue { source, destination: IpAddr::from([10, 0, 0, 11]) }), frame)
+    }
+
+    fn captured(bytes: Vec<u8>) -> Frame {
+        Frame { time: Duration::ZERO, direction: Direction::Out, bytes }
+    }
+
+    #[test]
+    fn a_right_frame_opens_and_is_clean() {
+        let (tunnel, frame) = gue_over_ipv4();
+        assert_eq!(tunnel.open(&frame).ok(), Some(&inner()[..]));
+        assert_eq!(tunnel.entropy(&frame), (&[][..], &[0x81, 0x23][..]));
+        assert!(expect_clean([&captured(frame)]).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let (tunnel, frame) = gue_over_ipv4();
+        for (at, name) in [
+            (0, "destination MAC"),
+            (15, "TOS"),
+            (20, "DF"),
+            (22, "TTL"),
+            (29, "source"),
+            (34, "high bit of the UDP source port"),
+            (40, "UDP checksum"),
+            (42, "GUE's first byte"),
+            (49, "private word"),
+        ] {
+            let mut bad = frame.clone();
+            bad[at] ^= 0x80;
+            let error = tunnel.open(&bad).expect_err(name).to_string();
+            assert!(error.contains(name), "byte {at}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_the_packet_is_found() {
+        let (tunnel, mut frame) = gue_over_ipv4();
+        frame.push(0);
+        assert!(tunnel.open(&frame).is_err());
+    }
+
+    #[test]
+    fn another_carrier_does_not_open_it() {
+        let (_, frame) = gue_over_ipv4();
+        let ends = (IpAddr::from([10, 0, 0, 2]), IpAddr::from([10, 0, 0, 11]));
+        let ipip = Carrier::Ipip { source: ends.0, destination: ends.1 };
+        assert!(tunnel(ipip).open(&frame).is_err());
+        let wide = Carrier::Gue { source: [0xfd; 16].into(), destination: [0xfc; 16].into() };
+        assert!(tunnel(wide).open(&frame).is_err());
+        // As a plain frame it is one: the outer packet is what L2 would have carried.
+        assert_eq!(tunnel(Carrier::L2).open(&frame).ok(), Some(&frame[14..]));
+    }
+
+    #[test]
+    fn one_spoilt_frame_among_right_ones_is_found_and_nothing_proves_nothing() {
+        let (_, frame) = gue_over_ipv4();
+        let mut bad = frame.clone();
+        *bad.last_mut().expect("a frame") ^= 1;
+        let right = captured(frame);
+        assert!(expect_clean([&right, &captured(bad), &right]).is_err());
+        assert!(expect_clean([]).is_err());
+        assert!(expect_clean([&captured(vec![0; 60])]).is_err());
+    }
+}
