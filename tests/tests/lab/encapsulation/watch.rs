@@ -195,7 +195,6 @@ pub(super) fn counters(node: &Node) -> Result<Counters> {
             if !plain {
                 let name = row[name].as_str().with_context(|| row.to_string())?;
                 let number = |key: &str| row[key].as_u64().with_context(|| row.to_string());
-                // Of GUE alike: nobody else could have been asked.
                 let name = if name == "decap_last" { "decap_gue" } else { name };
                 let (packets, bytes) = counters.entry(format!("{prefix} {name}")).or_default();
                 *packets += number("packets")?;
