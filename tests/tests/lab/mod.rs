@@ -1,6 +1,7 @@
 //! Stories told in network namespaces of their own.
 
 mod agreement;
+mod encapsulation;
 mod errors;
 mod host;
 mod instances;

@@ -1,5 +1,7 @@
 //! Packets as they are on a wire of the lab, and what is wrong with them.
 
+mod inject;
+pub mod tunnel;
 pub mod verify;
 
 use std::fs::File;
@@ -17,6 +19,9 @@ use nix::sys::socket::{LinkAddr, recvfrom, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
+
+pub use inject::inject;
+pub use tunnel::{Carrier, Tunnel, expect_clean};
 
 use super::netns::Namespace;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use etherparse::checksum::Sum16BitWords;
 use etherparse::{Icmpv4Slice, Icmpv6Slice, IpNumber, IpSlice, TcpSlice, UdpSlice};
 
 /// UDP port of GUE.
@@ -13,6 +14,8 @@ const GUE_HEADER: usize = 4;
 const GUE_HLEN: u8 = 0x1f;
 const ETHERNET_HEADER: usize = 14;
 const VLAN_TAG: usize = 4;
+/// Where the checksum stands in an IPv4 header.
+const IPV4_CHECKSUM: usize = 10;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
@@ -100,7 +103,8 @@ pub fn dissect(frame: &[u8]) -> Dissected {
         offset += VLAN_TAG;
     }
     match ethertype_before(offset) {
-        Some(ETHERTYPE_IPV4 | ETHERTYPE_IPV6) => ip(frame.get(offset..).unwrap_or_default(), &mut result),
+        Some(ETHERTYPE_IPV4) => ip(4, frame.get(offset..).unwrap_or_default(), &mut result),
+        Some(ETHERTYPE_IPV6) => ip(6, frame.get(offset..).unwrap_or_default(), &mut result),
         Some(_) => {}
         None => result.fault(0, "a frame without a whole Ethernet header"),
     }
@@ -112,8 +116,12 @@ pub fn verify(frame: &[u8]) -> Vec<Fault> {
     dissect(frame).faults
 }
 
-fn ip(bytes: &[u8], result: &mut Dissected) {
+/// A packet that was announced as one of IP `version`.
+fn ip(version: u8, bytes: &[u8], result: &mut Dissected) {
     let depth = result.packets.len();
+    if let Some(found) = bytes.first().map(|first| first >> 4).filter(|&found| found != version) {
+        return result.fault(depth, format!("IP version {found} announced as {version}"));
+    }
     if depth == MAX_DEPTH {
         return result.fault(depth, "too many headers");
     }
@@ -124,7 +132,7 @@ fn ip(bytes: &[u8], result: &mut Dissected) {
     let (source, destination, ttl, length) = match &slice {
         IpSlice::Ipv4(v4) => {
             let header = v4.header();
-            let right = header.to_header().calc_header_checksum();
+            let right = ipv4_header_checksum(header.slice());
             result.checksum(depth, "IPv4 header", header.header_checksum(), right);
             let addresses = (header.source_addr().into(), header.destination_addr().into());
             (addresses.0, addresses.1, header.ttl(), usize::from(header.total_len()))
@@ -150,6 +158,14 @@ fn ip(bytes: &[u8], result: &mut Dissected) {
     if !payload.fragmented {
         transport(payload.ip_number, payload.payload, (source, destination), depth, result);
     }
+}
+
+/// Over the bytes as they are: a parsed header has lost the reserved bit.
+fn ipv4_header_checksum(header: &[u8]) -> u16 {
+    let (front, back) = (&header[..IPV4_CHECKSUM], &header[IPV4_CHECKSUM + 2..]);
+    let sum = Sum16BitWords::new().add_slice(front).add_slice(back);
+    // The library's sums are in the byte order of the wire.
+    sum.ones_complement().to_be()
 }
 
 fn transport(
@@ -203,7 +219,8 @@ fn transport(
             (Ok(_), _) => result.fault(depth, "ICMPv6 in IPv4"),
             (Err(error), _) => result.fault(depth, error.to_string()),
         },
-        IpNumber::IPV4 | IpNumber::IPV6 => ip(bytes, result),
+        IpNumber::IPV4 => ip(4, bytes, result),
+        IpNumber::IPV6 => ip(6, bytes, result),
         _ => {}
     }
 }
@@ -267,7 +284,8 @@ fn gue(bytes: &[u8], depth: usize, result: &mut Dissected) {
         packet.private = private.to_vec();
     }
     match IpNumber(protocol) {
-        IpNumber::IPV4 | IpNumber::IPV6 => ip(inner, result),
+        IpNumber::IPV4 => ip(4, inner, result),
+        IpNumber::IPV6 => ip(6, inner, result),
         _ => result.fault(depth, format!("GUE carries protocol {protocol}")),
     }
 }

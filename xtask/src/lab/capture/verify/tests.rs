@@ -81,10 +81,10 @@ fn a_corrupted_packet_is_found() {
 #[test]
 fn a_corrupted_outer_header_is_found() {
     let frame = gue_frame(false, &client_packet(false, false));
-    for at in [ETHERNET_HEADER + 1, ETHERNET_HEADER + 8, ETHERNET_HEADER + 12, ETHERNET_HEADER + 19] {
+    for bit in 0..8 * 20 {
         let mut bad = frame.clone();
-        bad[at] ^= 4;
-        assert!(verify(&bad).iter().any(|fault| fault.depth == 0), "byte {at}");
+        bad[ETHERNET_HEADER + bit / 8] ^= 1 << (bit % 8);
+        assert!(verify(&bad).iter().any(|fault| fault.depth == 0), "bit {bit}");
     }
 }
 
