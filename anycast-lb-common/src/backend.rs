@@ -9,6 +9,7 @@ use crate::holding;
 use crate::hop::{self, Gue as Place, Outer as OuterHeader};
 use crate::packet::Packet;
 use crate::parse::{self, Link};
+use crate::rate;
 use crate::sockets::Sockets;
 use crate::tables::{Tables, View};
 use crate::wire::gue::{self, Gue, Private};
@@ -70,7 +71,7 @@ fn decide<P: Sockets, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, 
                 end: link.len + ip.total_len(),
                 tos: ip.tos,
                 is_fragment: ip.is_fragment(),
-                is_sane: ip.is_sane() && ip.header_len() <= ip.total_len(),
+                is_sane: ip.is_sane(),
             };
             take::<P, T, Ipv4, 4>(packet, tables, &link, &outer)
         }
@@ -140,16 +141,16 @@ fn take<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     }
     let (start, protocol, hops) = unwrap_gue::<P, H, N>(packet, outer, udp_len)?;
     let inner = inner(packet, &view, start, outer, protocol)?;
-    if hops.next < hops.count && !holding::accepts(packet, &inner) {
+    let mut verdict = Verdict::DecapGue;
+    if hops.count != 0 && !holding::accepts(packet, &inner) {
         let place = Place { ip: link.len, udp: outer.payload, private: outer.payload + Udp::LEN + Gue::LEN };
         if let Some(verdict) = send_on::<P, T, H, N>(packet, &view, place, hops, &inner) {
             return Err(verdict);
         }
-        decap::strip(packet, link, &inner, outer.tos)?;
-        return Ok(Verdict::DecapLast);
+        verdict = Verdict::DecapLast;
     }
     decap::strip(packet, link, &inner, outer.tos)?;
-    Ok(if hops.count != 0 && hops.next == hops.count { Verdict::DecapLast } else { Verdict::DecapGue })
+    Ok(verdict)
 }
 
 /// The packet inside, which must be for a VIP of ours.
@@ -203,7 +204,8 @@ fn send_to<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     hop: [u8; N],
     inner: &Inner,
 ) -> Verdict {
-    if !view.in_prefix(H::key(hop)) {
+    let hop_key = H::key(hop);
+    if view.is(hop_key, AddressFlags::VIP) || !view.in_prefix(hop_key) {
         return Verdict::HopStranger;
     }
     if packet.view::<H>(place.ip).is_none_or(|ip| ip.ttl() <= 1) {
@@ -211,7 +213,7 @@ fn send_to<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     }
     let limits = &view.header.hop_limits;
     if limits.total_interval == HopLimits::NEVER
-        || !packet.admit_hop(inner.source_prefix, view.header.salt, limits)
+        || !packet.admit_hop(rate::word_of(inner.source_prefix, &view.header.keys), limits)
     {
         return Verdict::HopLimited;
     }

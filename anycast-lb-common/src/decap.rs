@@ -53,7 +53,7 @@ impl Inner {
     ) -> Result<Self, Verdict> {
         let inner = if protocol == PROTOCOL_IPV4 {
             let ip: &Ipv4 = packet.view(start).ok_or(Verdict::InnerMalformed)?;
-            if !ip.is_sane() || ip.total_len() < ip.header_len() {
+            if !ip.is_sane() {
                 return Err(Verdict::InnerMalformed);
             }
             let destination = address_key(mapped(ip.destination));

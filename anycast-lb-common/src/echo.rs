@@ -54,9 +54,11 @@ impl Turn for Ipv6 {
 
     #[inline(always)]
     fn source_is_unicast(&self) -> bool {
-        // ff00::/8 multicast; ::/64 holds the unspecified and the loopback address, the mapped ones
-        // lie in ::/80, and nothing in ::/8 is a unicast address on a wire (RFC 4291 §2.4).
-        self.source[0] != 0 && self.source[0] != 0xff
+        // ff00::/8 multicast; ::/64 holds the unspecified and the loopback address, and those that
+        // embed IPv4 as in RFC 4291 §2.5.5. Not all of ::/8: 64:ff9b::/96 are the IPv4 hosts behind
+        // a translator (RFC 6052 §2.1).
+        let [a, b, c, d, e, f, g, h, ..] = self.source;
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h]) != 0 && self.source[0] != 0xff
     }
 }
 

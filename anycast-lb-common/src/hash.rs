@@ -4,15 +4,19 @@
 //! as they lie in the packet, read little-endian) in two steps:
 //!
 //! 1. **Multilinear** (Lemire and Kaser, "Strongly universal string hashing is fast", 2014):
-//!    `offset + Σ factor[i] · w[i]` modulo 2^64, with secret 64-bit factors. Whoever does not know
-//!    them finds two flows that collide with probability below 2^-32, whatever flows he chooses.
-//!    The multiplications do not wait for one another.
+//!    `offset + Σ factor[i] · w[i]` modulo 2^64, with secret 64-bit factors. Two different flows,
+//!    chosen without knowing them, have the same sum with probability at most 2^-33: they differ in
+//!    some word by less than 2^32, a number that 2^31 divides at most, so that of the 2^64 values of
+//!    that word's factor at most 2^31 make up for it. The multiplications do not wait for one
+//!    another.
 //! 2. **A bijective finaliser** with secret odd multipliers and xor-shifts, which destroys the
 //!    linear structure: flows a constant distance apart do not fall into slots a constant
 //!    distance apart.
 //!
 //! It is not a pseudo-random function: it is made to withstand someone who chooses 5-tuples without
-//! knowing the seed, not someone who reads whole hashes (nobody can: a slot is a few bits).
+//! knowing the seed, not someone who reads hashes. Clients see at most which backend answers. Who
+//! reads the network between ingress and backends sees the lowest bits too, in the outer source
+//! port and flow label.
 
 use crate::abi::FlowKeys;
 

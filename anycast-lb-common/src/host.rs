@@ -94,7 +94,7 @@ impl Sockets for Frame {
         false
     }
 
-    fn admit_hop(&self, _: u64, _: u64, _: &HopLimits) -> bool {
+    fn admit_hop(&self, _: u32, _: &HopLimits) -> bool {
         true
     }
 }

@@ -1,7 +1,7 @@
 //! The frame that the packet logic works on: bytes behind bounds-checked access.
 //!
-//! In the kernel it is an XDP context, on the host a vector ([`Buffer`](crate::frame::Buffer) in the
-//! tests). All offsets are in bytes from the start of the Ethernet header.
+//! In the kernel it is an XDP context, on the host a vector (`host::Frame`). All offsets are in bytes
+//! from the start of the Ethernet header.
 
 use bytemuck::Pod;
 

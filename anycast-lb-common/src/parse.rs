@@ -3,7 +3,7 @@
 use crate::abi::Verdict;
 use crate::packet::Packet;
 use crate::wire::ethernet::{VlanTag, is_vlan};
-use crate::wire::ipv4::{self, PROTOCOL_IPV4};
+use crate::wire::ipv4::PROTOCOL_IPV4;
 use crate::wire::ipv6::{
     self, DESTINATION_OPTIONS, Extension, FragmentHeader, HOP_BY_HOP, PROTOCOL_IPV6, ROUTING,
 };
@@ -70,21 +70,20 @@ impl Datagram {
 /// The IPv4 packet whose header is `ip`.
 #[inline(always)]
 pub(crate) fn ipv4<P: Packet>(packet: &P, link: &Link, ip: &Ipv4) -> Result<Datagram, Verdict> {
-    let header_len = ip.header_len();
-    let len = ip.total_len();
-    if !ip.is_sane() || len < header_len {
+    if !ip.is_sane() {
         return Err(Verdict::MalformedIpv4);
     }
+    let len = ip.total_len();
     if link.len + len > packet.len() {
         return Err(Verdict::LengthBeyondFrame);
     }
-    if u16::from_be_bytes(ip.fragment) & ipv4::FRAGMENT_BITS != 0 {
+    if ip.is_fragment() {
         return Err(Verdict::Fragment);
     }
     Ok(Datagram {
         start: link.len,
         len,
-        transport: link.len + header_len,
+        transport: link.len + ip.header_len(),
         protocol: ip.protocol,
         tos: ip.tos,
         announced_as: PROTOCOL_IPV4,

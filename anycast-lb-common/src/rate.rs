@@ -1,5 +1,19 @@
 //! A rate limit in one word: the generic cell rate algorithm (ITU-T I.371, "virtual scheduling").
 
+use crate::abi::{FlowKeys, HOP_LIMIT_CLASS_BITS};
+use crate::hash::Flow;
+
+/// The word of the total among those of the map that keeps the limits' state.
+pub const TOTAL: u32 = 0;
+
+/// The word of a client prefix. Who does not know `keys` cannot find a prefix that shares
+/// another's, and so cannot use up another's limit on purpose.
+#[inline(always)]
+pub fn word_of(prefix: u64, keys: &FlowKeys) -> u32 {
+    let flow = Flow { addresses: [prefix as u32, (prefix >> 32) as u32], ports: 0, protocol: 0 };
+    1 + (flow.hash(keys) >> (64 - HOP_LIMIT_CLASS_BITS)) as u32
+}
+
 /// Admits a packet at time `now`, or not.
 ///
 /// `arrival` is the theoretical arrival time that is kept between packets (any value at first),
@@ -15,6 +29,9 @@ pub fn admit(arrival: u64, now: u64, interval: u64, burst: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::HOP_LIMIT_WORDS;
+    use std::collections::HashSet;
+    use std::vec::Vec;
 
     /// Packets admitted out of `n` that come `gap` ns apart.
     fn admitted(n: u64, gap: u64, interval: u64, burst: u64) -> u64 {
@@ -26,6 +43,20 @@ mod tests {
             }
         }
         count
+    }
+
+    #[test]
+    fn classes_are_all_used_and_differ_from_host_to_host() {
+        let (a, b) = (FlowKeys::from_seed([1; 16]), FlowKeys::from_seed([2; 16]));
+        let prefixes = 0..100_000_u64;
+        let words: HashSet<u32> = prefixes.clone().map(|p| word_of(p, &a)).collect();
+        assert_eq!(words.len() as u32, HOP_LIMIT_WORDS - 1);
+        assert!(words.iter().all(|word| *word != TOTAL && *word < HOP_LIMIT_WORDS));
+        // Those that share a class with the first prefix on one host: next to none do on another.
+        let shares = |keys: &FlowKeys, p: &u64| word_of(*p, keys) == word_of(0, keys);
+        let found: Vec<u64> = prefixes.skip(1).filter(|p| shares(&a, p)).collect();
+        assert!(!found.is_empty());
+        assert!(found.iter().filter(|p| shares(&b, p)).count() <= 1, "{found:?}");
     }
 
     #[test]

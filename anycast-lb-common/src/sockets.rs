@@ -90,7 +90,7 @@ pub trait Sockets: Packet + Sized {
     /// Whether a *connected* UDP socket would get a datagram of the flow.
     fn has_connected_udp<const N: usize>(&self, flow: &Tuple<N>) -> bool;
 
-    /// Whether one more packet of the clients that share `prefix` may be sent on to another
-    /// backend now. Counts it if so. `salt` keys the classes of prefixes.
-    fn admit_hop(&self, prefix: u64, salt: u64, limits: &HopLimits) -> bool;
+    /// Whether one more packet may be sent on to another backend now, of the clients whose limit is
+    /// kept in `word` ([`rate::word_of`](crate::rate::word_of)). Counts it if so.
+    fn admit_hop(&self, word: u32, limits: &HopLimits) -> bool;
 }

@@ -1,7 +1,7 @@
 //! The sockets of this host, as the kernel tells.
 
-use anycast_lb_common::abi::{HopLimits, hop_limit_word};
-use anycast_lb_common::rate::admit;
+use anycast_lb_common::abi::HopLimits;
+use anycast_lb_common::rate::{TOTAL, admit};
 use anycast_lb_common::sockets::{Sockets, TcpSocket, Tuple, state};
 use anycast_lb_common::wire::Tcp;
 use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, bpf_sock, bpf_sock_tuple};
@@ -104,11 +104,11 @@ impl Sockets for Frame<'_> {
     }
 
     #[inline(always)]
-    fn admit_hop(&self, prefix: u64, salt: u64, limits: &HopLimits) -> bool {
+    fn admit_hop(&self, word: u32, limits: &HopLimits) -> bool {
         // SAFETY: a helper without preconditions.
         let now = unsafe { bpf_ktime_get_ns() };
-        take(hop_limit_word(prefix, salt), now, limits.prefix_interval, limits.prefix_burst)
-            && take(0, now, limits.total_interval, limits.total_burst)
+        take(word, now, limits.prefix_interval, limits.prefix_burst)
+            && take(TOTAL, now, limits.total_interval, limits.total_burst)
     }
 }
 

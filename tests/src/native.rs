@@ -18,7 +18,8 @@ pub fn run(program: Program, tables: &TableSet, input: &[u8], metadata: usize) -
 mod tests {
     use std::collections::HashSet;
 
-    use anycast_lb_common::abi::VERDICTS;
+    use anycast_lb_common::abi::{Kind, VERDICTS, Verdict};
+    use anycast_lb_common::relay;
 
     use super::*;
     use crate::scenario::Scenario;
@@ -30,7 +31,7 @@ mod tests {
             let tables = scenario.tables(v.program, v.mode)?;
             let (outcome, output) = run(v.program, &tables, &v.input, v.metadata);
             assert_eq!(outcome.verdict.name(), v.verdict.name(), "{}", v.name);
-            if v.verdict != anycast_lb_common::abi::Verdict::NoHeadroom {
+            if v.verdict != Verdict::NoHeadroom {
                 assert_eq!(hex(&output), hex(&v.output), "{}", v.name);
             }
         }
@@ -42,6 +43,28 @@ mod tests {
         let seen: HashSet<_> = Scenario::load()?.vectors()?.iter().map(|v| v.verdict).collect();
         let missing: Vec<_> = VERDICTS.iter().filter(|v| !seen.contains(v)).map(|v| v.name()).collect();
         assert!(missing.is_empty(), "{missing:?}");
+        Ok(())
+    }
+
+    /// What the kernel's traffic control sees of a frame: its outermost tag lies beside it.
+    fn untagged(mut frame: Vec<u8>) -> Vec<u8> {
+        if matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]) {
+            frame.drain(12..16);
+        }
+        frame
+    }
+
+    #[test]
+    fn nothing_but_a_hop_is_relayed() -> anyhow::Result<()> {
+        let scenario = Scenario::load()?;
+        for v in scenario.vectors()?.iter().filter(|v| v.program == Program::Backend) {
+            let tables = scenario.tables(v.program, v.mode)?;
+            let (outcome, output) = run(v.program, &tables, &v.input, v.metadata);
+            if outcome.verdict.kind() != Kind::Drop {
+                let frame = Frame::new(&untagged(output));
+                assert_eq!(relay::is_hop(&frame, &tables), outcome.verdict == Verdict::Hop, "{}", v.name);
+            }
+        }
         Ok(())
     }
 

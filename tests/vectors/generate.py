@@ -390,6 +390,8 @@ for name, fields, payload in (
          / (ICMP(type=0, chksum=0xFFFF, **fields) if name == "echo, all zero" else ICMP(type=0, **fields)) / Raw(payload))
     echo(name + ", v6", IPv6(src=CLIENT6, dst="2001:db8:0:1::1", hlim=9) / ICMPv6EchoRequest(data=payload, **fields),
          IPv6(src="2001:db8:0:1::1", dst=CLIENT6, hlim=64) / ICMPv6EchoReply(data=payload, **fields))
+echo("echo from behind a translator", IPv6(src="64:ff9b::192.0.2.7", dst="2001:db8:0:1::1", hlim=9) / ICMPv6EchoRequest(),
+     IPv6(src="2001:db8:0:1::1", dst="64:ff9b::192.0.2.7", hlim=64) / ICMPv6EchoReply())
 request = IP(src=CLIENT, dst="203.0.113.1", options=[IPOption(b"\x94\x04\x00\x00")]) / ICMP(type=8, id=1, seq=2)
 echo("echo with ip options", request,
      IP(src="203.0.113.1", dst=CLIENT, options=[IPOption(b"\x94\x04\x00\x00")]) / ICMP(type=0, id=1, seq=2))
@@ -497,11 +499,12 @@ hops_on("a hop that is a stranger, v6", IN6, ["2001:db8:dead::1"], 0, verdict="h
 hops_on("hops switched off", IN4, THREE, 0, verdict="hop_limited", mode="no-hops")
 hops_on("from ourselves, off the wire", IN4, THREE, 0, verdict="stranger", src=BACKEND)
 hops_on("from ourselves, off the wire, v6", IN6, SIX, 0, verdict="stranger", src=BACKEND6)
+hops_on("a hop that is a vip", IN4, ["203.0.113.3"], 0, verdict="hop_stranger")
 
 
-def stays(name, inner, hops, verdict="decap_gue"):
+def stays(name, inner, hops, verdict="decap_gue", at=0):
     wide = ":" in hops[0]
-    frame = hop_frame(inner, hops, 0, NODE6 if wide else NODE, BACKEND6 if wide else BACKEND, 64, False)
+    frame = hop_frame(inner, hops, at, NODE6 if wide else NODE, BACKEND6 if wide else BACKEND, 64, False)
     vector(name, "backend", frame, verdict, received(inner))
 
 
@@ -514,8 +517,35 @@ stays("a fragment stays", IP(bytes(tcp4("203.0.113.1", 80, flags="MF"))), THREE)
 stays("a later fragment stays", IP(bytes(tcp4("203.0.113.1", 80, frag=33))), THREE)
 stays("echo stays", IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / ICMP(type=8))), THREE)
 stays("gre stays", IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / GRE())), THREE)
+stays("the last of a list gets a syn as well", SYN4, THREE, at=3)
+stays("the last of a list gets what no socket takes", IN4, THREE, "decap_last", at=3)
 stays("only ourselves in the list", IN4, [BACKEND] * 7, "decap_last")
 stays("only ourselves in the list, v6", IN6, [BACKEND6] * 7, "decap_last")
+
+# --- backend: what looks like a hop and is none ---------------------------------------------------
+
+# All of it passes; the native tests see to it that none of it is relayed.
+GUE_PORTS = struct.pack(">HHHH", 0x9999, 19523, 8, 0)
+LOOKS_ALIKE = IP(src=BACKEND, dst="10.0.0.12", flags="DF", proto=17)
+fragment, no_length = LOOKS_ALIKE.copy(), LOOKS_ALIKE.copy()
+fragment.flags, fragment.frag = 0, 100
+no_length.len = 0
+vector("a later fragment from ourselves that reads like gue", "backend", client(fragment) / Raw(GUE_PORTS * 2), "not_tunnel")
+vector("ip length 0, from ourselves", "backend", client(no_length) / Raw(GUE_PORTS), "not_tunnel")
+vector("ip version 5, from ourselves", "backend",
+       bytes(client(LOOKS_ALIKE))[:14] + b"\x55" + bytes(client(LOOKS_ALIKE / Raw(GUE_PORTS)))[15:], "not_tunnel")
+for version in (0, 4, 7):
+    frame = bytearray(bytes(client(IPv6(src=BACKEND6, dst="fd00::12", nh=17) / Raw(GUE_PORTS))))
+    frame[14] = version << 4
+    vector(f"ipv6 version {version}, from ourselves", "backend", frame, "not_tunnel")
+three_tags = Ether(src=CLIENT_MAC, dst=NODE_MAC) / Dot1Q(vlan=1) / Dot1Q(vlan=2) / Dot1Q(vlan=3)
+vector("three vlan tags, from ourselves", "backend", three_tags / LOOKS_ALIKE / Raw(GUE_PORTS), "backend_not_ip")
+# A client that claims to be the backend, to a VIP of every port.
+INNER_ALIKE = IP(bytes(IP(src=BACKEND, dst="203.0.113.3") / UDP(sport=1, dport=19523) / DATA))
+vector("an inner packet from ourselves to the port of gue", "backend", sent(INNER_ALIKE), "decap_gue", received(INNER_ALIKE))
+INNER_ALIKE = IPv6(bytes(IPv6(src=BACKEND6, dst="2001:db8:0:1::3") / UDP(sport=1, dport=19523) / DATA))
+vector("an inner packet from ourselves to the port of gue, v6", "backend", sent(INNER_ALIKE), "decap_gue",
+       received(INNER_ALIKE))
 
 # --- backend: what is not -----------------------------------------------------------------------
 

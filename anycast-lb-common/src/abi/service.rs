@@ -51,27 +51,24 @@ impl HopLimits {
     pub const NEVER: u64 = u64::MAX;
 }
 
-/// Words of the map that keeps the limits' state: one for the total, one for each class of client
-/// prefixes. Prefixes of one class share a limit; memory is fixed whatever an attacker sends.
-pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << 13);
-
-/// The word of a client prefix. Keyed by `salt`, so that nobody can aim at another's class.
-#[inline(always)]
-pub fn hop_limit_word(prefix: u64, salt: u64) -> u32 {
-    1 + (mix(mix(prefix ^ salt)) >> 51) as u32
-}
+/// Classes of client prefixes, as a power of two. Prefixes of one class share a limit; memory is
+/// fixed whatever an attacker sends.
+pub const HOP_LIMIT_CLASS_BITS: u32 = 13;
+/// Words of the map that keeps the limits' state: one for the total, one for each class.
+pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << HOP_LIMIT_CLASS_BITS);
 
 /// What is common to one half of the double-buffered tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Buffer {
-    /// Flow hash keys.
+    /// Flow hash keys. On a backend, which hashes no flows: a secret of its own, by which client
+    /// prefixes fall into classes.
     pub keys: FlowKeys,
     /// Flow hash keys of the previous seed, while the seed is being changed.
     pub previous_keys: FlowKeys,
     /// Limits on hops; on backends.
     pub hop_limits: HopLimits,
-    /// Salt of the cuckoo hashes.
+    /// Salt of the cuckoo hashes; no secret.
     pub salt: u64,
     /// How many entries of the prefix table are valid.
     pub prefixes: u32,

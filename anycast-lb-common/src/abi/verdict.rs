@@ -79,7 +79,7 @@ verdicts! {
     ExtensionHeaders, "extension_headers", Ingress, Drop, "More IPv6 extension headers than we follow, or one cut short.";
     Fragment, "fragment", Ingress, Drop, "A fragment to a VIP.";
     IcmpUnsupported, "icmp_unsupported", Ingress, Drop, "ICMP to a VIP that is not an echo request.";
-    EchoSource, "echo_source", Ingress, Drop, "An echo request from a multicast, zero or VIP address, or one sent to a group.";
+    EchoSource, "echo_source", Ingress, Drop, "An echo request from an address that cannot be answered (multicast, loopback, zero, a VIP), or sent to a group.";
     EmptyTable, "empty_table", Ingress, Drop, "The VIP's pool has no backend for new flows.";
     BadTable, "bad_table", Ingress, Drop, "A table names what does not exist: a fault of the controller.";
     NoNeighbour, "no_neighbour", Ingress, Drop, "The route or the MAC address of the backend is not known.";
@@ -94,14 +94,14 @@ verdicts! {
     NotForUs, "not_for_us", Backend, Pass, "Tunnelled, but not addressed to this host.";
     OuterFragment, "outer_fragment", Backend, Drop, "The outer packet is a fragment.";
     OuterMalformed, "outer_malformed", Backend, Drop, "The outer IP or UDP header is damaged or its length wrong.";
-    Stranger, "stranger", Backend, Drop, "The outer source is not an allowed sender.";
+    Stranger, "stranger", Backend, Drop, "The outer source is not an allowed sender, or an address of this host.";
     GueVersion, "gue_version", Backend, Drop, "GUE of a version other than 0, a control message, or with flags.";
     GueProtocol, "gue_protocol", Backend, Drop, "GUE that carries neither IPv4 nor IPv6.";
     GueLength, "gue_length", Backend, Drop, "The GUE header length does not fit the packet, its private word or its hops.";
     GueType, "gue_type", Backend, Drop, "The private data is of a type that the outer family does not use.";
     GueHops, "gue_hops", Backend, Drop, "The next hop's index is beyond the hop count.";
     Hop, "hop", Backend, Transmit, "No socket here: sent on to the next backend of the list.";
-    HopStranger, "hop_stranger", Backend, Drop, "No socket here, and the next backend of the list is not an allowed sender.";
+    HopStranger, "hop_stranger", Backend, Drop, "No socket here, and the next backend of the list is a VIP or not an allowed sender.";
     HopLimited, "hop_limited", Backend, Drop, "No socket here, and the limit on packets sent on is reached.";
     HopTtl, "hop_ttl", Backend, Drop, "No socket here, and the outer TTL does not allow another hop.";
     InnerMalformed, "inner_malformed", Backend, Drop, "The inner IP header is damaged.";

@@ -5,9 +5,9 @@ use bytemuck::{Pod, Zeroable};
 /// IP protocol number of IPv4 in IP (RFC 2003).
 pub const PROTOCOL_IPV4: u8 = network_types::ip::IpProto::Ipv4 as u8;
 /// "More fragments" and the fragment offset, in the flags word.
-pub const FRAGMENT_BITS: u16 = 0x3fff;
+const FRAGMENT_BITS: u16 = 0x3fff;
 /// The fragment offset, in the flags word.
-pub const FRAGMENT_OFFSET: u16 = 0x1fff;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// The header without options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -45,10 +45,10 @@ impl Ipv4 {
         (self.version_ihl as usize & 0xf) * 4
     }
 
-    /// Whether version and header length make sense.
+    /// Whether version and lengths make sense.
     #[inline(always)]
     pub fn is_sane(&self) -> bool {
-        self.version_ihl >> 4 == 4 && self.version_ihl & 0xf >= 5
+        self.version_ihl >> 4 == 4 && self.version_ihl & 0xf >= 5 && self.header_len() <= self.total_len()
     }
 
     /// Bytes of header and payload.

@@ -83,8 +83,9 @@ pub(super) fn write(
 ///
 /// The packet path reads a member without a lock. A moved neighbour changes the first word alone,
 /// another MTU the way word alone: a packet sees the old or the new one. Anything else (the route
-/// moved to another interface) takes the member out for the few nanoseconds of the change, and a
-/// packet that falls into them is counted as `no_neighbour`.
+/// moved to another interface) takes the member out for the few nanoseconds of the change. A packet
+/// that falls into them is counted as `no_neighbour`; one that had just looked at the member may
+/// leave with a mixture of both headers, and may be lost as well.
 pub(super) fn store_member(tables: &Tables, number: u32, new: &Member) {
     let old = tables.members.load(number);
     if old == *new {

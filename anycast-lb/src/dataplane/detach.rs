@@ -28,11 +28,12 @@ pub(super) fn detach(bpffs: &Path, instance: &str) -> Result<Vec<String>, Datapl
     layout.look()?;
     let mut removed = Vec::new();
     for version in layout.versions() {
+        // First what relies on the other: without the XDP program anybody could make up hops.
+        removed.extend(relay::detach(&version)?);
         for link in pin::links_in(&version) {
             attach::drop_pin(&link)?;
             removed.push(format!("link on {} ({})", pin::interface_of(&link), link.display()));
         }
-        removed.extend(relay::detach(&version)?);
         for path in pin::remove_version(&version)? {
             removed.push(format!("pin {}", path.display()));
         }

@@ -6,11 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, Encap, FlowKeys, VERDICTS, Verdict};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
@@ -106,6 +107,8 @@ pub struct Dataplane {
     relays: Vec<OwnedFd>,
     names: Names,
     memo: Memo,
+    /// A backend's own: by these it limits hops, and a stranger must not know who shares a limit.
+    private_keys: FlowKeys,
     /// Ways to backends as far as they were reported.
     ways: HashMap<IpAddr, NextHop>,
     locals: Vec<IpAddr>,
@@ -134,6 +137,8 @@ impl Dataplane {
     /// whose verifier refuses the program; pinned maps of another build.
     pub fn open(config: &Config) -> Result<(Self, Start), DataplaneError> {
         let lock = InstanceLock::take(&config.state_dir, &config.instance)?;
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
         if !sys::can_wait_for_packets() {
             return Err(DataplaneError::Kernel {
                 feature: "membarrier(MEMBARRIER_CMD_GLOBAL)",
@@ -201,6 +206,7 @@ impl Dataplane {
             relays: Vec::new(),
             names: Names::default(),
             memo: Memo::default(),
+            private_keys: FlowKeys::from_seed(seed),
             ways: HashMap::new(),
             locals: Vec::new(),
             config: None,
@@ -219,6 +225,9 @@ impl Dataplane {
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), DataplaneError> {
         let program = program_fd(&self.ebpf, self.program)?;
         self.attached = attach::attach(&self.layout, program, interfaces)?;
+        // An ingress node needs none, but may have been a backend before.
+        let relayed = if self.program == BACKEND { interfaces } else { &[] };
+        relay::drop_others(&self.layout, relayed)?;
         if self.program == BACKEND {
             self.relays = relay::attach(&self.layout, relay_fd(&self.ebpf)?, interfaces)?;
         }
@@ -341,7 +350,10 @@ impl Dataplane {
     fn put_in_force(&mut self, config: &Config) -> Result<(), DataplaneError> {
         let previous = self.tables.previous();
         let current = |at| self.tables.table(at);
-        let plan = plan::plan(config, &self.locals, &previous, &current, &mut self.memo)?;
+        let mut plan = plan::plan(config, &self.locals, &previous, &current, &mut self.memo)?;
+        if config.role == Role::Backend {
+            plan.keys = self.private_keys;
+        }
         let written = apply::write(&self.tables, &mut self.counters, &plan, &previous, &self.ways);
         let stays: HashSet<IpAddr> = plan.members.iter().map(|m| m.address).collect();
         // A way that was reported ahead of its backend is kept, one of a backend that goes is not.

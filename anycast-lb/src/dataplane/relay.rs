@@ -10,7 +10,18 @@ use super::pin::{self, Layout};
 use super::sys;
 use crate::model::Interface;
 
-/// Makes `program` run on exactly `interfaces`.
+/// Takes the relay off all interfaces but `interfaces`.
+pub(super) fn drop_others(layout: &Layout, interfaces: &[Interface]) -> Result<(), DataplaneError> {
+    for path in layout.relays() {
+        if !interfaces.iter().any(|i| layout.relay(&i.name) == path) {
+            drop_pin(&path)?;
+            tracing::info!(pin = %path.display(), "relay detached: interface no longer configured");
+        }
+    }
+    Ok(())
+}
+
+/// Makes `program` run on `interfaces`, where XDP runs already.
 pub(super) fn attach(
     layout: &Layout,
     program: BorrowedFd<'_>,
@@ -38,12 +49,6 @@ pub(super) fn attach(
         sys::pin(link.as_fd(), &path)
             .map_err(|e| DataplaneError::call(format!("pinning {}", path.display()), e))?;
         links.push(link);
-    }
-    for path in layout.relays() {
-        if !interfaces.iter().any(|i| layout.relay(&i.name) == path) {
-            drop_pin(&path)?;
-            tracing::info!(pin = %path.display(), "relay detached: interface no longer configured");
-        }
     }
     Ok(links)
 }

@@ -151,7 +151,7 @@ pub struct Plan {
     pub services: Services,
     /// Announced prefixes, or allowed senders on a backend.
     pub prefixes: Vec<PrefixEntry>,
-    /// Flow hash keys; zero on a backend, which does not hash.
+    /// Flow hash keys; zero without a seed, as on a backend, which hashes no flows.
     pub keys: FlowKeys,
     /// Whether what no service matches is passed.
     pub unmatched_pass: bool,
