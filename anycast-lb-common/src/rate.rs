@@ -1,17 +1,17 @@
 //! A rate limit in one word: the generic cell rate algorithm (ITU-T I.371, "virtual scheduling").
 
 use crate::abi::{FlowKeys, HOP_LIMIT_CLASS_BITS};
-use crate::hash::Flow;
 
 /// The word of the total among those of the map that keeps the limits' state.
 pub const TOTAL: u32 = 0;
 
-/// The word of a client prefix. Who does not know `keys` cannot find a prefix that shares
-/// another's, and so cannot use up another's limit on purpose.
+/// The word of a client prefix: multiply-shift (Dietzfelbinger and others, "A reliable randomized
+/// algorithm for the closest-pair problem", 1997) with a secret odd factor. Two prefixes share a
+/// word with probability at most 2 in the number of classes, so nobody can choose one that uses up
+/// another's limit.
 #[inline(always)]
 pub fn word_of(prefix: u64, keys: &FlowKeys) -> u32 {
-    let flow = Flow { addresses: [prefix & 0xffff_ffff, prefix >> 32], ports: 0, protocol: 0 };
-    1 + (flow.hash(keys) >> (64 - HOP_LIMIT_CLASS_BITS)) as u32
+    1 + (prefix.wrapping_mul(keys.finish[0]) >> (64 - HOP_LIMIT_CLASS_BITS)) as u32
 }
 
 /// Admits a packet at time `now`, or not.

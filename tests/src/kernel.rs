@@ -6,11 +6,16 @@ use anycast_lb_common::abi::{Counter, Program, Verdict};
 use anycast_lb_common::host::TableSet;
 use anyhow::Context as _;
 use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 
 /// Longest frame a test run gives back.
 const MAX_FRAME: usize = 4096;
+
+/// What traffic control does after its programs: go on with the packet as it would have.
+const TC_ACT_UNSPEC: u32 = u32::MAX;
+/// Send it where the program said.
+const TC_ACT_REDIRECT: u32 = 7;
 
 /// What XDP programs return (`enum xdp_action`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,9 @@ impl Kernel {
         let object = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let mut ebpf = EbpfLoader::new().load(&object)?;
         xdp(&mut ebpf, program)?.load()?;
+        if program == Program::Backend {
+            relay(&mut ebpf)?.load()?;
+        }
         Ok(Kernel { ebpf, program })
     }
 
@@ -99,12 +107,28 @@ impl Kernel {
         Ok((action, output))
     }
 
+    /// Whether the second half of the backend's program sends `frame`, which traffic control has
+    /// received, on to another backend.
+    pub fn relays(&mut self, frame: &[u8]) -> anyhow::Result<bool> {
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        match relay(&mut self.ebpf)?.test_run(options)?.return_value {
+            TC_ACT_UNSPEC => Ok(false),
+            TC_ACT_REDIRECT => Ok(true),
+            other => anyhow::bail!("the relay returned {other}"),
+        }
+    }
+
     /// How often each of the given verdicts was given.
     pub fn packets(&self, verdict: Verdict) -> anyhow::Result<u64> {
         let map = self.ebpf.map("VERDICTS").context("no map VERDICTS")?;
         let counters: PerCpuArray<&MapData, Shared<Counter>> = PerCpuArray::try_from(map)?;
         Ok(counters.get(&(verdict as u32), 0)?.iter().map(|c| c.0.packets).sum())
     }
+}
+
+fn relay(ebpf: &mut Ebpf) -> anyhow::Result<&mut SchedClassifier> {
+    Ok(ebpf.program_mut("relay").context("no program relay")?.try_into()?)
 }
 
 fn xdp(ebpf: &mut Ebpf, program: Program) -> anyhow::Result<&mut Xdp> {

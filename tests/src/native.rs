@@ -14,6 +14,14 @@ pub fn run(program: Program, tables: &TableSet, input: &[u8], metadata: usize) -
     (outcome, frame.bytes().to_vec())
 }
 
+/// What the kernel's traffic control sees of a frame: its outermost tag lies beside it.
+pub fn untagged(frame: &[u8]) -> Vec<u8> {
+    match frame[12..14] {
+        [0x81, 0x00] | [0x88, 0xa8] => [&frame[..12], &frame[16..]].concat(),
+        _ => frame.to_vec(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -46,14 +54,6 @@ mod tests {
         Ok(())
     }
 
-    /// What the kernel's traffic control sees of a frame: its outermost tag lies beside it.
-    fn untagged(mut frame: Vec<u8>) -> Vec<u8> {
-        if matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]) {
-            frame.drain(12..16);
-        }
-        frame
-    }
-
     #[test]
     fn nothing_but_a_hop_is_relayed() -> anyhow::Result<()> {
         let scenario = Scenario::load()?;
@@ -61,7 +61,7 @@ mod tests {
             let tables = scenario.tables(v.program, v.mode)?;
             let (outcome, output) = run(v.program, &tables, &v.input, v.metadata);
             if outcome.verdict.kind() != Kind::Drop {
-                let frame = Frame::new(&untagged(output));
+                let frame = Frame::new(&untagged(&output));
                 assert_eq!(relay::is_hop(&frame, &tables), outcome.verdict == Verdict::Hop, "{}", v.name);
             }
         }

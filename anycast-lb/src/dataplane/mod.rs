@@ -206,7 +206,7 @@ impl Dataplane {
             relays: Vec::new(),
             names: Names::default(),
             memo: Memo::default(),
-            private_keys: FlowKeys::from_seed(seed),
+            private_keys: private_keys()?,
             ways: HashMap::new(),
             locals: Vec::new(),
             config: None,
@@ -367,6 +367,13 @@ impl Dataplane {
         };
         written
     }
+}
+
+/// Keys that nobody else knows.
+fn private_keys() -> Result<FlowKeys, DataplaneError> {
+    let mut seed = [0; 16];
+    getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
+    Ok(FlowKeys::from_seed(seed))
 }
 
 /// Loads one program of `ebpf`; the others stay out of the kernel.

@@ -9,6 +9,7 @@ use anycast_lb::dataplane::{Dataplane, DataplaneError, Flow};
 use anycast_lb::model::{BackendState, Encapsulation, Pool, Protocol, Vip, VipKey};
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::{Encap, VERDICTS, Verdict};
+use anycast_lb_common::wire::Gue;
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
@@ -305,7 +306,14 @@ fn check_frame(frame: &[u8]) -> Result<()> {
     ensure!([a, b, c] == [10, 0, 0] && (11..=14).contains(&last), "to {:?}", ip.destination_addr());
     assert_eq!(frame[..12], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1], "link addresses");
     assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum(), "outer checksum");
-    let overhead = if ip.protocol() == ip_number::UDP { 20 + 8 + 4 + 4 } else { 20 };
+    let overhead = if ip.protocol() == ip_number::UDP {
+        // The list may name every other backend of the pool.
+        let gue: &Gue = bytemuck::from_bytes(&frame[14 + 20 + 8..][..Gue::LEN]);
+        ensure!((4..=4 + 2 * 4).contains(&gue.private_len()), "{gue:?}");
+        20 + 8 + Gue::LEN + gue.private_len()
+    } else {
+        20
+    };
     assert_eq!(frame.len(), 14 + overhead + 40, "length for protocol {:?}", ip.protocol());
     Ok(())
 }
