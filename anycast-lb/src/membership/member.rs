@@ -61,6 +61,9 @@ pub(super) struct Member {
     condition: Condition,
 }
 
+/// Longer times than this are cut: a moment so far away has no number.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 impl Member {
     /// A backend that was there before this daemon.
     pub fn start(now: Instant, wish: &Wish<'_>) -> Self {
@@ -71,8 +74,8 @@ impl Member {
         };
         Member {
             site: wish.site.to_owned(),
-            fill_time: wish.fill_time,
-            drain_timeout: wish.drain_timeout,
+            fill_time: wish.fill_time.min(LONGEST),
+            drain_timeout: wish.drain_timeout.min(LONGEST),
             phase,
             weight: wish.weight,
             raise: None,
@@ -92,8 +95,8 @@ impl Member {
 
     /// The operator wants this from now on.
     pub fn wish(&mut self, now: Instant, wish: &Wish<'_>) {
-        self.fill_time = wish.fill_time;
-        self.drain_timeout = wish.drain_timeout;
+        self.fill_time = wish.fill_time.min(LONGEST);
+        self.drain_timeout = wish.drain_timeout.min(LONGEST);
         // In another site it joins another table.
         let moved = self.site != wish.site;
         wish.site.clone_into(&mut self.site);
