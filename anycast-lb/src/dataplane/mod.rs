@@ -138,8 +138,6 @@ impl Dataplane {
     /// whose verifier refuses the program; pinned maps of another build.
     pub fn open(config: &Config) -> Result<(Self, Start), DataplaneError> {
         let lock = InstanceLock::take(&config.state_dir, &config.instance)?;
-        let mut seed = [0; 16];
-        getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
         if !sys::can_wait_for_packets() {
             return Err(DataplaneError::Kernel {
                 feature: "membarrier(MEMBARRIER_CMD_GLOBAL)",
@@ -166,6 +164,8 @@ impl Dataplane {
         start: Start,
         locks: [InstanceLock; 2],
     ) -> Result<Self, DataplaneError> {
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
         let mut loader = EbpfLoader::new();
         for name in TABLES.into_iter().chain(COUNTERS) {
             loader.map_pin_path(name, layout.map(name));
