@@ -43,14 +43,7 @@ async fn running_within(limits: Limits) -> Running {
     let daemon = Daemon::new(Core::new(config()), fake.drivers(), Start::Adopted);
     tokio::spawn(daemon.run(requests, neighbour_events, signal_events));
     tokio::spawn(serve(listener, router(handle), limits));
-    Running {
-        client: Client::new(&path),
-        fake,
-        signals,
-        neighbours,
-        _socket: socket,
-        _directory: directory,
-    }
+    Running { client: Client::new(&path), fake, signals, neighbours, _socket: socket, _directory: directory }
 }
 
 impl Running {
