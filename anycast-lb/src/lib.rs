@@ -1,7 +1,7 @@
 //! anycast-lb: the controller of an anycast ingress load balancer, as a library so that its parts
 //! can be tested one by one.
 //!
-//! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `neighbour`, `table` →
+//! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `membership`, `neighbour`, `table` →
 //! `model` ← `config`.
 
 pub mod cli;
@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod host;
+pub mod membership;
 pub mod model;
 pub mod neighbour;
 pub mod plan;

@@ -1,17 +1,20 @@
 //! `backend`
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args, Subcommand, value_parser};
 use hyper::Method;
 
 use super::ChangeArgs;
-use super::context::Context;
+use super::context::{Context, print, print_line, render_changed};
 use super::error::CliError;
 use super::pool::render_members;
+use super::wait;
+use crate::config::parse_duration;
 use crate::control::api::{AddBackend, Backends, PatchBackend};
-use crate::control::client::quote;
+use crate::control::client::{quote, typed};
 
 /// Smallest and largest weight of the configuration language.
 const WEIGHTS: std::ops::RangeInclusive<i64> = 1..=65_535;
@@ -29,13 +32,20 @@ pub enum Backend {
     /// Remove a backend, with the flows it has
     #[command(after_help = "Examples:\n  \
         anycast-lb backend remove 10.0.0.13 --pool web\n  \
-        anycast-lb backend remove 10.0.0.13               (from all pools)")]
-    Remove(Which),
-    /// Give a backend no new flows
+        anycast-lb backend remove 10.0.0.13               (from all pools)\n  \
+        anycast-lb backend remove 10.0.0.13 --now         (its flows break)")]
+    Remove(Remove),
+    /// Let a backend keep its flows and give it no new ones, until none is left or its time is over
     #[command(after_help = "Examples:\n  \
         anycast-lb backend drain 10.0.0.13\n  \
-        anycast-lb backend drain 10.0.0.13 --pool web")]
-    Drain(Which),
+        anycast-lb backend drain 10.0.0.13 --pool web\n  \
+        anycast-lb backend drain 10.0.0.13 --wait --timeout 60s && reboot")]
+    Drain(Drain),
+    /// Say how a backend is; holds until it is said otherwise or the daemon starts anew
+    #[command(after_help = "Examples:\n  \
+        anycast-lb backend health 10.0.0.13 down\n  \
+        anycast-lb backend health 10.0.0.13 unknown --pool web")]
+    Health(Health),
     /// Give a drained backend new flows again
     #[command(after_help = "Example:\n  anycast-lb backend undrain 10.0.0.13")]
     Undrain(Which),
@@ -71,6 +81,42 @@ pub struct Which {
     change: ChangeArgs,
 }
 
+/// Removes a backend.
+#[derive(Debug, Args)]
+pub struct Remove {
+    #[command(flatten)]
+    which: Which,
+    /// Remove it although it is active: the flows that it has break
+    #[arg(long)]
+    now: bool,
+}
+
+/// Drains a backend.
+#[derive(Debug, Args)]
+pub struct Drain {
+    #[command(flatten)]
+    which: Which,
+    /// Wait until it is gone; Ctrl-C ends the waiting, not the drain
+    #[arg(long)]
+    wait: bool,
+    /// Wait no longer than this
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = time)]
+    timeout: Option<Duration>,
+}
+
+/// Says how a backend is.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// Its address
+    address: IpAddr,
+    /// How it is
+    #[arg(value_parser = PossibleValuesParser::new(["up", "down", "unknown"]))]
+    health: String,
+    /// Only in this pool; without it, in all pools that have the backend
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
+}
+
 /// Changes a weight.
 #[derive(Debug, Args)]
 pub struct Weight {
@@ -101,22 +147,20 @@ impl Backend {
                 };
                 context.change(Method::POST, "/v1/backends", Some(&body)).await
             }
-            Backend::Remove(which) => {
-                let mut path = format!("{}{}", path(which.address), which.change.query());
-                if let Some(pool) = &which.pool {
-                    path.push(if path.contains('?') { '&' } else { '?' });
-                    path.push_str(&format!("pool={}", quote(pool)));
-                }
-                context.change::<()>(Method::DELETE, &path, None).await
+            Backend::Remove(remove) => context.change::<()>(Method::DELETE, &remove.path(), None).await,
+            Backend::Drain(Drain { which, wait: false, .. }) => patch_state(context, which, "draining").await,
+            Backend::Drain(drain) => drain.execute_and_wait(context).await,
+            Backend::Health(h) => {
+                let body = PatchBackend { pool: h.pool, health: Some(h.health), ..PatchBackend::default() };
+                context.change(Method::PATCH, &path(h.address), Some(&body)).await
             }
-            Backend::Drain(which) => patch_state(context, which, "draining").await,
             Backend::Undrain(which) => patch_state(context, which, "active").await,
             Backend::Weight(w) => {
                 let body = PatchBackend {
                     pool: w.pool,
                     weight: Some(w.weight),
-                    state: None,
                     expect_generation: w.change.expect_generation,
+                    ..PatchBackend::default()
                 };
                 context.change(Method::PATCH, &path(w.address), Some(&body)).await
             }
@@ -124,16 +168,72 @@ impl Backend {
     }
 }
 
-async fn patch_state(context: &Context, which: Which, state: &str) -> Result<(), CliError> {
-    let body = PatchBackend {
+impl Remove {
+    fn path(&self) -> String {
+        let Which { address, pool, change } = &self.which;
+        let mut query: Vec<String> = pool.iter().map(|pool| format!("pool={}", quote(pool))).collect();
+        query.extend(change.expect_generation.map(|n| format!("expect_generation={n}")));
+        query.extend(self.now.then(|| "now=true".to_owned()));
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{}{mark}{}", path(*address), query.join("&"))
+    }
+}
+
+impl Drain {
+    /// Programs get their one object, that of the change, when the drain is over.
+    async fn execute_and_wait(self, context: &Context) -> Result<(), CliError> {
+        let drain = wait::Drain { address: self.which.address, pool: self.which.pool.clone() };
+        let path = path(self.which.address);
+        let answer = context.client.ask(Method::PATCH, &path, Some(&state(self.which, "draining"))).await?;
+        if !context.json {
+            print(&render_changed(&typed(&answer)?))?;
+        }
+        drain.wait(context, self.timeout).await?;
+        if context.json { print_line(&answer) } else { Ok(()) }
+    }
+}
+
+async fn patch_state(context: &Context, which: Which, word: &str) -> Result<(), CliError> {
+    let path = path(which.address);
+    context.change(Method::PATCH, &path, Some(&state(which, word))).await
+}
+
+fn state(which: Which, word: &str) -> PatchBackend {
+    PatchBackend {
         pool: which.pool,
-        state: Some(state.to_owned()),
-        weight: None,
+        state: Some(word.to_owned()),
         expect_generation: which.change.expect_generation,
-    };
-    context.change(Method::PATCH, &path(which.address), Some(&body)).await
+        ..PatchBackend::default()
+    }
+}
+
+/// A time of the configuration language.
+fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "a time looks like 500ms, 60s, 30m, 2h or 1d".to_owned())
 }
 
 fn path(address: IpAddr) -> String {
     format!("/v1/backends/{}", quote(&address.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_carries_its_conditions() {
+        let removal = |pool: Option<&str>, expect_generation, now| {
+            let which = Which {
+                address: [10, 0, 0, 13].into(),
+                pool: pool.map(str::to_owned),
+                change: ChangeArgs { expect_generation },
+            };
+            Remove { which, now }.path()
+        };
+        assert_eq!(removal(None, None, false), "/v1/backends/10.0.0.13");
+        assert_eq!(
+            removal(Some("a b"), Some(3), true),
+            "/v1/backends/10.0.0.13?pool=a%20b&expect_generation=3&now=true"
+        );
+    }
 }

@@ -17,6 +17,7 @@ mod status;
 mod table;
 mod trace;
 mod vip;
+mod wait;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -254,7 +255,13 @@ mod tests {
             "backend list",
             "backend add 10.0.0.13 --pool web --weight 50",
             "backend remove 10.0.0.13",
+            "backend remove 10.0.0.13 --now",
             "backend drain 10.0.0.13 --pool web",
+            "backend drain 10.0.0.13 --wait",
+            "backend drain 10.0.0.13 --wait --timeout 60s",
+            "backend health 10.0.0.13 down --pool web",
+            "backend health fd00::13 up",
+            "backend health 10.0.0.13 unknown",
             "backend undrain fd00::13",
             "backend weight 10.0.0.13 50",
             "reload --dry-run --socket /tmp/s",
@@ -281,6 +288,10 @@ mod tests {
             "backend add 10.0.0.300 --pool web",
             "backend add 10.0.0.13",
             "backend weight 10.0.0.13 0",
+            "backend drain 10.0.0.13 --timeout 60s",
+            "backend drain 10.0.0.13 --wait --timeout 60",
+            "backend health 10.0.0.13 sick",
+            "backend health 10.0.0.13",
             "backend weight 10.0.0.13 65536",
             "pool add web --encapsulation carrier-pigeon",
             "trace tcp 192.0.2.7:1",

@@ -125,14 +125,10 @@ pub(super) fn render_members(members: &[BackendRow], with_pool: bool) -> String 
         &["BACKEND", ">WEIGHT", "STATE", ">SHARE", ">PACKETS", ">BYTES", "NEXT HOP"]
     });
     for member in members {
-        let state = match member.state.as_str() {
-            "active" => Cell::judged("active", true),
-            other => Cell::notable(other),
-        };
         let cells = [
             Cell::from(member.address),
-            member.weight.into(),
-            state,
+            weight_cell(member),
+            state_cell(member),
             percent(member.share_ppm).into(),
             member.packets.into(),
             member.bytes.into(),
@@ -146,6 +142,35 @@ pub(super) fn render_members(members: &[BackendRow], with_pool: bool) -> String 
         }
     }
     table.render("no backends; on an ingress node: anycast-lb backend add ADDRESS --pool NAME")
+}
+
+/// The weight, and beside it the raised one that is not in force yet.
+fn weight_cell(member: &BackendRow) -> Cell {
+    if member.weight == member.weight_in_force {
+        return member.weight.into();
+    }
+    Cell::notable(format!("{} -> {}", member.weight_in_force, member.weight))
+}
+
+/// The state in force, how long it lasts and what it waits for, or that the backend is down.
+pub(super) fn state_cell(member: &BackendRow) -> Cell {
+    if member.health == "down" && member.state != "gone" {
+        return Cell::judged(format!("{}, down", member.state), false);
+    }
+    let mut text = member.state.clone();
+    if let Some(flows) = member.remaining {
+        text.push_str(&format!(", {flows} flows"));
+    }
+    if let Some(seconds) = member.seconds_left {
+        text.push_str(&format!(", {}", time_left(seconds)));
+    }
+    if text == "active" { Cell::judged(text, true) } else { Cell::notable(text) }
+}
+
+/// `7 s`, or whole minutes where seconds do not matter.
+pub(super) fn time_left(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    if seconds < 2 * MINUTE { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(MINUTE)) }
 }
 
 fn next_hop_cell(hop: &NextHopStatus) -> Cell {
@@ -166,7 +191,12 @@ mod tests {
             pool: "web".into(),
             address: [10, 0, 0, last].into(),
             weight: 100,
+            weight_in_force: 100,
             state: state.into(),
+            configured: state.into(),
+            seconds_left: (state == "draining").then_some(1741),
+            health: "unknown".into(),
+            remaining: (state == "draining").then_some(7),
             pop: None,
             owned_slots: 512,
             share_ppm: 500_000,
@@ -206,9 +236,25 @@ mod tests {
         assert_eq!(
             text,
             "pool web: gue, rendezvous table of 1024 slots, 1 VIP, owners 00c0ffee\n\n\
-             BACKEND    WEIGHT  STATE       SHARE  PACKETS  BYTES  NEXT HOP\n\
-             10.0.0.11     100  active    50.00 %        6    600  02:00:00:00:00:0b on eth0\n\
-             10.0.0.12     100  draining  50.00 %        6    600  none: no route\n"
+             BACKEND    WEIGHT  STATE                        SHARE  PACKETS  BYTES  NEXT HOP\n\
+             10.0.0.11     100  active                     50.00 %        6    600  02:00:00:00:00:0b on eth0\n\
+             10.0.0.12     100  draining, 7 flows, 30 min  50.00 %        6    600  none: no route\n"
         );
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_told_with_the_time_it_takes() {
+        let shown = |change: fn(&mut BackendRow)| {
+            let mut row = member(11, "active", NextHopStatus::Pending { reason: String::new() });
+            change(&mut row);
+            render_members(&[row], false)
+        };
+        let plain = |text: String| anstream::adapter::strip_str(&text).to_string();
+        let text = plain(shown(|r| (r.weight, r.seconds_left) = (200, Some(7))));
+        assert!(text.contains("100 -> 200  active, 7 s "), "{text}");
+        let text = plain(shown(|r| "down".clone_into(&mut r.health)));
+        assert!(text.contains("active, down"), "{text}");
+        let text = plain(shown(|r| "gone".clone_into(&mut r.state)));
+        assert!(text.contains(" gone "), "{text}");
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::error::CliError;
+use super::pool::time_left;
 use super::table::{Cell, LINE, Table, wrap};
 use crate::control::api::{self, HostFinding};
 
@@ -56,6 +57,23 @@ fn render(s: &api::Status) -> String {
         }
         out.push('\n');
         out.push_str(&pools.render("no pools"));
+    }
+    if !s.members.is_empty() {
+        let mut members = Table::new(&["POOL", "BACKEND", "STATE", "HEALTH", "LEFT"]);
+        for m in &s.members {
+            let flows = m.remaining.map(|flows| format!("{flows} flows"));
+            let left: Vec<String> = flows.into_iter().chain(m.seconds_left.map(time_left)).collect();
+            let health = if m.health == "down" { Cell::judged("down", false) } else { Cell::from(&m.health) };
+            members.row([
+                Cell::from(&m.pool),
+                Cell::from(m.address),
+                Cell::notable(&m.state),
+                health,
+                Cell::from(left.join(", ")),
+            ]);
+        }
+        out.push('\n');
+        out.push_str(&members.render(""));
     }
     if !s.unresolved.is_empty() {
         let mut unresolved = Table::new(&["UNREACHABLE BACKEND", "REASON"]);
@@ -111,7 +129,7 @@ fn uptime(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::api::{InterfaceStatus, PoolFingerprint, Unresolved};
+    use crate::control::api::{InterfaceStatus, MemberStatus, PoolFingerprint, Unresolved};
 
     #[test]
     fn status_reads_from_the_identity_down_to_what_is_wrong() {
@@ -137,6 +155,15 @@ mod tests {
             config_files: vec!["/etc/anycast-lb/config.toml".into()],
             notices: vec!["rescue has no effect".into()],
             pools: vec![PoolFingerprint { pool: "web".into(), backends: 2, owners: "00c0ffee".into() }],
+            members: vec![MemberStatus {
+                pool: "web".into(),
+                address: [10, 0, 0, 13].into(),
+                state: "filling".into(),
+                configured: "active".into(),
+                health: "unknown".into(),
+                remaining: None,
+                seconds_left: Some(7),
+            }],
             unresolved: vec![Unresolved { backend: [10, 0, 0, 12].into(), reason: "no route".into() }],
             findings: vec![HostFinding {
                 severity: "warning".into(),
@@ -160,6 +187,9 @@ mod tests {
              \n\
              POOL  BACKENDS  OWNERS\n\
              web          2  00c0ffee\n\
+             \n\
+             POOL  BACKEND    STATE    HEALTH   LEFT\n\
+             web   10.0.0.13  filling  unknown  7 s\n\
              \n\
              UNREACHABLE BACKEND  REASON\n\
              10.0.0.12            no route\n\

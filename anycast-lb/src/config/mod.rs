@@ -41,6 +41,7 @@ use std::path::Path;
 use toml_edit::Document;
 
 pub use problem::{Notice, Problem, Problems};
+pub use scalar::parse_duration;
 pub use source::Sources;
 
 use crate::model::Config;

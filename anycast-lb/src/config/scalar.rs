@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 /// Parses `500ms`, `10s`, `30m`, `2h`, `1d`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

@@ -32,7 +32,7 @@ pub use change::{
 };
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
 pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
-pub use status::{HostFinding, InterfaceStatus, PoolFingerprint, Status, Unresolved};
+pub use status::{HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
 pub use trace::{FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
 
 /// Version of everything here; raised when a field changes its meaning or goes away.

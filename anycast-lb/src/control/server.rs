@@ -1,5 +1,6 @@
 //! The API's routes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
@@ -21,6 +22,7 @@ use crate::daemon::diff::{encapsulation_name, state_name, table_name};
 use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
+use crate::membership::Health;
 use crate::model::{BackendState, Encapsulation, TableKind};
 
 /// For a request's body to arrive.
@@ -117,12 +119,25 @@ async fn remove_backend(
     Query(condition): Query<BackendCondition>,
 ) -> Response {
     match parse(&address, "a backend is named by its IP address") {
-        Ok(address) => {
-            let edits = vec![Edit::RemoveBackend { pool: condition.pool, address }];
-            edit(&daemon, condition.expect_generation, edits).await
-        }
+        Ok(address) => match removable(&daemon, &condition, address).await {
+            Ok(()) => {
+                let edits = vec![Edit::RemoveBackend { pool: condition.pool, address }];
+                edit(&daemon, condition.expect_generation, edits).await
+            }
+            Err(failure) => answer::<()>(Err(failure)),
+        },
         Err(failure) => answer::<()>(Err(failure)),
     }
+}
+
+/// What is not active now becomes so no sooner than a join takes: it is still right when the removal
+/// that follows is made.
+async fn removable(daemon: &Handle, condition: &BackendCondition, address: IpAddr) -> Result<(), Failure> {
+    if condition.now {
+        return Ok(());
+    }
+    let pool = condition.pool.clone();
+    daemon.inspect(move |v| v.core.removable(pool.as_deref(), address)).await?
 }
 
 async fn patch_backend(
@@ -130,10 +145,28 @@ async fn patch_backend(
     Path(address): Path<String>,
     Body(body): Body<PatchBackend>,
 ) -> Response {
+    if let Some(word) = &body.health {
+        return match health_report(&address, word, &body) {
+            Ok((address, health)) => {
+                answer(daemon.health(body.pool, address, health).await.map(|o| view::changed(o, false)))
+            }
+            Err(failure) => answer::<()>(Err(failure)),
+        };
+    }
     match backend_edits(&address, &body) {
         Ok(edits) => edit(&daemon, body.expect_generation, edits).await,
         Err(failure) => answer::<()>(Err(failure)),
     }
+}
+
+fn health_report(address: &str, word: &str, body: &PatchBackend) -> Result<(IpAddr, Health), Failure> {
+    let address = parse(address, "a backend is named by its IP address")?;
+    let health = word_of(word, "health of a backend", Health::ALL, Health::name)?;
+    if body.state.is_some() || body.weight.is_some() || body.expect_generation.is_some() {
+        return Err(Failure::new(Code::InvalidRequest, "health is no part of the configuration")
+            .hint("tell it by a request of its own, with nothing but the pool beside it"));
+    }
+    Ok((address, health))
 }
 
 fn backend_edits(address: &str, body: &PatchBackend) -> Result<Vec<Edit>, Failure> {
@@ -143,7 +176,9 @@ fn backend_edits(address: &str, body: &PatchBackend) -> Result<Vec<Edit>, Failur
     let weight = body.weight.map(|weight| Edit::SetWeight { pool: body.pool.clone(), address, weight });
     let edits: Vec<Edit> = state.into_iter().chain(weight).collect();
     if edits.is_empty() {
-        return Err(Failure::new(Code::InvalidRequest, "nothing to change").hint("give state or weight"));
+        return Err(
+            Failure::new(Code::InvalidRequest, "nothing to change").hint("give state, weight or health")
+        );
     }
     Ok(edits)
 }
@@ -194,6 +229,7 @@ const fn http_status(code: Code) -> StatusCode {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::Exists
         | Code::PoolInUse
+        | Code::BackendActive
         | Code::GenerationMismatch
         | Code::FileChanged
         | Code::NeedsRestart => StatusCode::CONFLICT,

@@ -19,7 +19,7 @@ struct Running {
     client: Client,
     fake: Fake,
     signals: mpsc::Sender<Signal>,
-    _neighbours: mpsc::Sender<Event>,
+    neighbours: mpsc::Sender<Event>,
     _socket: Socket,
     _directory: tempfile::TempDir,
 }
@@ -43,14 +43,7 @@ async fn running_within(limits: Limits) -> Running {
     let daemon = Daemon::new(Core::new(config()), fake.drivers(), Start::Adopted);
     tokio::spawn(daemon.run(requests, neighbour_events, signal_events));
     tokio::spawn(serve(listener, router(handle), limits));
-    Running {
-        client: Client::new(&path),
-        fake,
-        signals,
-        _neighbours: neighbours,
-        _socket: socket,
-        _directory: directory,
-    }
+    Running { client: Client::new(&path), fake, signals, neighbours, _socket: socket, _directory: directory }
 }
 
 impl Running {
@@ -101,7 +94,8 @@ async fn a_pool_is_shown_with_shares_counters_and_next_hops() {
     assert_eq!(
         pool["members"][0],
         json!({
-            "pool": "web", "address": "10.0.0.11", "weight": 100, "state": "active",
+            "pool": "web", "address": "10.0.0.11", "weight": 100, "weight_in_force": 100,
+            "state": "active", "configured": "active", "seconds_left": null, "health": "unknown", "remaining": null,
             "owned_slots": 512, "share_ppm": 500_000, "packets": 6, "bytes": 600,
             "next_hop": {"state": "resolved", "interface": "eth0", "mac": "02:00:00:00:00:0b", "mtu": 1500},
         })
@@ -138,9 +132,50 @@ async fn a_backend_is_drained_by_patch() {
 }
 
 #[tokio::test]
+async fn what_is_wanted_and_what_is_in_force_are_told_apart() {
+    let running = running().await;
+    let body = json!({"pool": "web", "address": "10.0.0.13"});
+    let added = running.ask(Method::POST, "/v1/backends", body);
+    let event = Event::NextHop { backend: backend_address(13), resolution: resolved(13) };
+    let (added, sent) = tokio::join!(added, running.neighbours.send(event));
+    added.expect("it is added");
+    sent.expect("it listens");
+    let row = &running.get("/v1/pools/web").await["members"][2];
+    assert_eq!((&row["state"], &row["configured"]), (&json!("filling"), &json!("active")));
+    assert!(row["seconds_left"].as_u64().is_some_and(|s| (1..=10).contains(&s)), "{row}");
+    let status = running.get("/v1/status").await;
+    assert_eq!(status["members"][0]["address"], "10.0.0.13");
+    assert_eq!(running.get("/v1/pools").await["pools"][0]["active"], 2);
+}
+
+#[tokio::test]
+async fn health_is_told_by_patch_and_is_no_change_of_the_configuration() {
+    let running = running().await;
+    let told = running.ask(Method::PATCH, "/v1/backends/10.0.0.11", json!({"health": "down"})).await;
+    assert_eq!(
+        told.expect("it is taken"),
+        json!({
+            "schema": 1, "generation": 1, "dry_run": false,
+            "changes": [{"subject": "backend", "name": "web 10.0.0.11", "what": "changed",
+                         "detail": "health unknown -> down"}],
+            "files": [], "warnings": [],
+        })
+    );
+    let row = &running.get("/v1/backends").await["backends"][0];
+    assert_eq!((&row["health"], &row["state"]), (&json!("down"), &json!("active")));
+    assert_eq!(running.get("/v1/pools").await["pools"][0]["active"], 1);
+    assert_eq!(running.fake.world().file, Some(config()));
+}
+
+#[tokio::test]
 async fn a_backend_is_removed_by_its_quoted_path() {
     let running = running().await;
     let path = format!("/v1/backends/{}?pool=web&expect_generation=1", quote("10.0.0.12"));
+    let refused = running.client.ask::<()>(Method::DELETE, &path, None).await;
+    let Err(ClientError::Refused(body)) = refused else { panic!("it is active: {refused:?}") };
+    assert_eq!(body.code, "backend_active");
+    assert!(body.hint.is_some_and(|h| h.contains("drain 10.0.0.12 --wait") && h.contains("--now")));
+    let path = path + "&now=true";
     let answer = running.client.ask::<()>(Method::DELETE, &path, None).await.expect("changes");
     assert!(answer.contains("\"removed\""), "{answer}");
 }
@@ -157,6 +192,9 @@ async fn refusals_carry_a_code_and_the_right_status() {
         ),
         (Method::PATCH, "/v1/backends/10.0.0.11", json!({}), "invalid_request"),
         (Method::PATCH, "/v1/backends/10.0.0.11", json!({"state": "asleep"}), "invalid_request"),
+        (Method::PATCH, "/v1/backends/10.0.0.11", json!({"health": "sick"}), "invalid_request"),
+        (Method::PATCH, "/v1/backends/10.0.0.11", json!({"health": "up", "weight": 5}), "invalid_request"),
+        (Method::PATCH, "/v1/backends/10.0.0.99", json!({"health": "up"}), "not_found"),
         (Method::PATCH, "/v1/backends/nonsense", json!({"weight": 5}), "invalid_request"),
         (Method::POST, "/v1/pools", json!({"pool": "x", "encapsulation": "pigeon"}), "invalid_request"),
         (Method::POST, "/v1/reload", json!({"dryrun": true}), "invalid_request"),

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use anycast_lb_common::abi::{self, Counter, Encap, Kind, Program};
 
 use super::api::{
     BackendCount, BackendRow, Backends, ChangeRow, Changed, FlowSpec, FrameWay, HostFinding, InterfaceStatus,
-    NextHopStatus, OuterHeader, PoolDetail, PoolFingerprint, PoolRow, Pools, Stats, Status, TraceRow, Traces,
-    Unresolved, VerdictCount, VipCount, VipRow, Vips,
+    MemberStatus, NextHopStatus, OuterHeader, PoolDetail, PoolFingerprint, PoolRow, Pools, Stats, Status,
+    TraceRow, Traces, Unresolved, VerdictCount, VipCount, VipRow, Vips,
 };
 use crate::daemon::core::Outcome;
 use crate::daemon::diff::{encapsulation_name, state_name, table_name};
@@ -16,7 +17,7 @@ use crate::daemon::run::View;
 use crate::daemon::{Code, Failure};
 use crate::dataplane::{Flow, Start, Way};
 use crate::host::{Finding, Severity};
-use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, Protocol, Role, VipKey};
+use crate::model::{Backend, Config, Encapsulation, Pool, Protocol, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 
 /// What is said of a backend that the resolver has not spoken of.
@@ -52,6 +53,7 @@ pub fn status(view: &View<'_>) -> Result<Status, Failure> {
         config_files: view.config.files(),
         notices: view.config.notices(),
         pools: pools.collect::<Result<_, Failure>>()?,
+        members: unsettled(view),
         unresolved: unresolved(view),
         findings: findings(view),
     })
@@ -68,6 +70,31 @@ fn interfaces(view: &View<'_>) -> Vec<InterfaceStatus> {
             program_id: a.program_id,
         })
         .collect()
+}
+
+/// Backends of which there is more to say than that they serve.
+fn unsettled(view: &View<'_>) -> Vec<MemberStatus> {
+    let now = Instant::now();
+    let members = view.core.config().pools.iter().flat_map(|p| p.backends.iter().map(move |b| (p, b)));
+    members
+        .filter_map(|(pool, b)| {
+            let report = view.core.report(now, &pool.name, b.address)?;
+            (!report.serves() || report.left.is_some()).then(|| MemberStatus {
+                pool: pool.name.clone(),
+                address: b.address,
+                state: report.state.name().to_owned(),
+                configured: state_name(b.state).to_owned(),
+                health: report.health.name().to_owned(),
+                remaining: report.remaining,
+                seconds_left: report.left.map(whole_seconds),
+            })
+        })
+        .collect()
+}
+
+/// Rounded up: what takes any time does not take none.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 fn unresolved(view: &View<'_>) -> Vec<Unresolved> {
@@ -188,6 +215,7 @@ pub fn backends(view: &View<'_>) -> Result<Backends, Failure> {
 }
 
 fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Failure> {
+    let now = Instant::now();
     Ok(PoolRow {
         pool: pool.name.clone(),
         encapsulation: encapsulation_name(pool.encapsulation).to_owned(),
@@ -195,7 +223,11 @@ fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Fa
         slots: pool.slots,
         vips: config.vips.iter().filter(|v| v.pool == pool.name).count(),
         backends: pool.backends.len(),
-        active: pool.backends.iter().filter(|b| b.state == BackendState::Active).count(),
+        active: pool
+            .backends
+            .iter()
+            .filter(|b| view.core.report(now, &pool.name, b.address).is_some_and(|r| r.serves()))
+            .count(),
         owners: view.dataplane.owners(&pool.name)?.fingerprint,
     })
 }
@@ -208,14 +240,21 @@ fn member_counters(view: &View<'_>) -> Result<MemberCounters, Failure> {
 
 fn members(view: &View<'_>, counters: &MemberCounters, pool: &Pool) -> Result<Vec<BackendRow>, Failure> {
     let owners = view.dataplane.owners(&pool.name)?;
+    let now = Instant::now();
     let row = |b: &Backend| {
+        let report = view.core.report(now, &pool.name, b.address);
         let count = counters.get(&(pool.name.clone(), b.address)).copied().unwrap_or_default();
         let owned_slots = owners.slots.get(&b.address).copied().unwrap_or(0);
         BackendRow {
             pool: pool.name.clone(),
             address: b.address,
             weight: b.weight,
-            state: state_name(b.state).to_owned(),
+            weight_in_force: report.map_or(b.weight, |r| r.weight),
+            state: report.map_or(state_name(b.state), |r| r.state.name()).to_owned(),
+            configured: state_name(b.state).to_owned(),
+            seconds_left: report.and_then(|r| r.left).map(whole_seconds),
+            health: report.map(|r| r.health).unwrap_or_default().name().to_owned(),
+            remaining: report.and_then(|r| r.remaining),
             pop: b.pop.clone(),
             owned_slots,
             share_ppm: share_ppm(owned_slots, pool.slots),

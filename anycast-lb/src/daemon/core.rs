@@ -16,6 +16,8 @@
 //! The file is written last: what it says has then been proved to work, and when writing fails the
 //! data plane goes back to what the file still says.
 
+mod adjust;
+mod ending;
 mod network;
 mod orders;
 #[cfg(test)]
@@ -30,9 +32,13 @@ use std::time::{Duration, Instant};
 use super::Failure;
 use super::diff;
 use super::ports::Change;
+use crate::membership::Membership;
 use crate::model::{Config, Role};
 use crate::neighbour::Resolution;
 
+use adjust::Adjuster;
+pub use adjust::HealthReport;
+use ending::{cause, finish, not_rolled_back};
 use network::backends;
 pub use vocabulary::{Action, Event, Order, Origin, Outcome, Ticket};
 
@@ -78,6 +84,7 @@ enum Stage {
 pub struct Core {
     config: Arc<Config>,
     generation: u64,
+    adjuster: Adjuster,
     resolutions: BTreeMap<IpAddr, Resolution>,
     locals: Option<Vec<IpAddr>>,
     work: Option<Work>,
@@ -92,6 +99,7 @@ impl Core {
         Core {
             config: Arc::new(config),
             generation: 1,
+            adjuster: Adjuster::default(),
             resolutions: BTreeMap::new(),
             locals: None,
             work: None,
@@ -122,13 +130,14 @@ impl Core {
             Some(Work { stage: Stage::Resolving { deadline, .. }, .. }) => Some(*deadline),
             _ => None,
         };
-        // A due attachment waits for the transaction, whose end is an event of its own.
-        if self.work.is_some() { resolving } else { self.attach_at }
+        // What else is due waits for the transaction, whose end is an event of its own.
+        if self.work.is_some() { resolving } else { self.attach_at.into_iter().chain(self.adjust_at()).min() }
     }
 
     /// Begins the start.
     pub fn start(&mut self, now: Instant) -> Vec<Action> {
         let mut out = Vec::new();
+        self.adjuster.membership = Membership::start(now, &self.config);
         let order =
             Order { origin: Origin::Start, change: Change::Reload, expect_generation: None, dry_run: false };
         self.resolve(now, order, Arc::clone(&self.config), &mut out);
@@ -144,18 +153,25 @@ impl Core {
             Event::Timer => {}
             Event::Terminate => self.terminate(&mut out),
             Event::Prepared(result) => self.prepared(now, result, &mut out),
-            Event::Applied(result) => self.applied(result, &mut out),
+            Event::Health(report) => self.health(report),
+            Event::Flows(answers) => self.flows(now, &answers, &mut out),
+            Event::Applied(result) => {
+                if let Some(result) = self.adjusted(now, result, &mut out) {
+                    self.applied(result, &mut out);
+                }
+            }
             Event::Attached(result) => self.attached(now, result, &mut out),
             Event::Committed(result) => self.committed(result, &mut out),
         }
         self.continue_if_resolved(now, &mut out);
         self.attach_if_due(now, &mut out);
+        self.adjust_if_due(now, &mut out);
         self.next_order(&mut out);
         out
     }
 
     fn next_order(&mut self, out: &mut Vec<Action>) {
-        while self.work.is_none() && self.serving {
+        while self.is_idle() && self.serving {
             let Some(order) = self.queue.pop_front() else { return };
             if let Err(failure) = self.admissible(&order) {
                 finish(&order, Err(failure), out);
@@ -220,7 +236,10 @@ impl Core {
             out.push(Action::SetLocals(locals.clone()));
         }
         self.tell_next_hops(&next, out);
-        out.push(Action::Apply(Arc::clone(&next)));
+        let mut membership = self.adjuster.membership.clone();
+        membership.configure(now, &next);
+        out.push(Action::Apply(Box::new(membership.in_force(&next))));
+        self.adjuster.staged = Some(membership);
         if let Some(work) = &mut self.work {
             work.stage = Stage::Applying { next };
         }
@@ -285,6 +304,7 @@ impl Core {
 
     fn started(&mut self, out: &mut Vec<Action>) {
         self.serving = true;
+        self.adjuster.staged = None;
         out.push(Action::Ready);
         // Answers that came while the tables were being filled.
         self.tell_next_hops(&Arc::clone(&self.config), out);
@@ -310,6 +330,9 @@ impl Core {
                 }
                 let warnings = self.unreachable_newcomers(&next);
                 self.config = next;
+                if let Some(membership) = self.adjuster.staged.take() {
+                    self.adjuster.membership = membership;
+                }
                 self.forget_targets(out);
                 self.tell_next_hops(&Arc::clone(&self.config), out);
                 let outcome = Outcome { generation: self.generation, differences, files, warnings };
@@ -325,13 +348,14 @@ impl Core {
     fn roll_back(&mut self, order: Order, cause: Failure, attach: bool, out: &mut Vec<Action>) {
         // The data plane has forgotten the ways to what the change removed.
         self.tell_next_hops(&Arc::clone(&self.config), out);
-        out.push(Action::Apply(Arc::clone(&self.config)));
+        out.push(Action::Apply(Box::new(self.adjuster.membership.in_force(&self.config))));
         self.work = Some(Work { order, stage: Stage::RollingBack { cause, attach } });
     }
 
     /// Ends a transaction that changed nothing.
     fn refuse(&mut self, order: &Order, failure: Failure, out: &mut Vec<Action>) {
         out.push(Action::Discard);
+        self.adjuster.staged = None;
         self.forget_targets(out);
         finish(order, Err(failure), out);
     }
@@ -341,37 +365,8 @@ impl Core {
         for order in waiting {
             finish(&order, Err(Failure::unavailable()), out);
         }
+        self.leave_reports(out);
         self.serving = false;
         out.push(Action::Exit(Ok(())));
-    }
-}
-
-/// Ends an order: answers, or says so in the log.
-fn finish(order: &Order, result: Result<Outcome, Failure>, out: &mut Vec<Action>) {
-    if order.change == Change::Reload && !order.dry_run && order.origin != Origin::Start {
-        out.push(Action::Reloading(false));
-    }
-    if let Err(failure) = &result {
-        tracing::warn!(code = failure.code.name(), cause = cause(order), "change refused: {failure}");
-    }
-    if let Origin::Caller(ticket) = order.origin {
-        out.push(Action::Reply(ticket, result));
-    }
-}
-
-fn cause(order: &Order) -> &'static str {
-    match (order.origin, &order.change) {
-        (Origin::Start, _) => "start",
-        (Origin::Signal, _) => "SIGHUP",
-        (Origin::Caller(_), Change::Reload) => "reload",
-        (Origin::Caller(_), Change::Edits(_)) => "command",
-    }
-}
-
-fn not_rolled_back(cause: Failure, second: &Failure) -> Failure {
-    Failure {
-        message: format!("{}; and the old state could not be put back: {}", cause.message, second.message),
-        hint: Some("restart the daemon: it puts in force what the file says".to_owned()),
-        ..cause
     }
 }

@@ -13,6 +13,8 @@ pub enum Code {
     Exists,
     /// A pool that VIPs lead to cannot go.
     PoolInUse,
+    /// A backend that takes new flows goes only if somebody insists.
+    BackendActive,
     /// The configuration has moved on since the caller looked.
     GenerationMismatch,
     /// A file was edited by somebody else since it was read.
@@ -33,11 +35,12 @@ pub enum Code {
 
 impl Code {
     /// All codes.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 13] = [
         Code::InvalidRequest,
         Code::NotFound,
         Code::Exists,
         Code::PoolInUse,
+        Code::BackendActive,
         Code::GenerationMismatch,
         Code::FileChanged,
         Code::WriteBackOff,
@@ -55,6 +58,7 @@ impl Code {
             Code::NotFound => "not_found",
             Code::Exists => "exists",
             Code::PoolInUse => "pool_in_use",
+            Code::BackendActive => "backend_active",
             Code::GenerationMismatch => "generation_mismatch",
             Code::FileChanged => "file_changed",
             Code::WriteBackOff => "write_back_off",

@@ -10,6 +10,7 @@ use super::Failure;
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Flow, Trace};
 use crate::host::Finding;
+use crate::membership::InForce;
 use crate::model::{Config, Interface, VipKey};
 use crate::neighbour::Resolution;
 
@@ -33,11 +34,11 @@ pub trait DataplanePort: Send {
     /// Where and how the program is attached.
     fn attachments(&self) -> Vec<Attachment>;
 
-    /// Makes the maps hold this configuration: wholly, or on error not at all.
+    /// Makes the maps hold this membership and configuration: wholly, or on error not at all.
     ///
     /// # Errors
     /// It does not fit, or the kernel refused.
-    fn apply(&mut self, config: &Config) -> Result<(), Failure>;
+    fn apply(&mut self, in_force: &InForce) -> Result<(), Failure>;
 
     /// Says how a backend is reached; members that come with a later `apply` use it too.
     ///
@@ -119,6 +120,13 @@ pub trait ConfigPort: Send {
 pub trait ResolverPort: Send {
     /// Names all the backends whose next hop is wanted.
     fn set_targets(&mut self, targets: Vec<IpAddr>);
+}
+
+/// Backends that can be asked what they hold.
+pub trait FlowsPort: Send {
+    /// How many flows a draining backend still has, as far as is known without waiting for it; none
+    /// if it cannot be asked.
+    fn remaining_flows(&mut self, backend: IpAddr) -> Option<u64>;
 }
 
 /// The service manager and the API socket: who waits to be told.

@@ -1,14 +1,16 @@
 //! The loop: event → [`Core::step`] → actions → drivers, until told to leave.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
-use super::core::{Action, Core, Event, Order, Origin, Outcome, Ticket};
-use super::ports::{Change, ConfigPort, DataplanePort, HostPort, ResolverPort};
+use super::core::{Action, Core, Event, HealthReport, Order, Origin, Outcome, Ticket};
+use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, ResolverPort};
 use crate::dataplane::Start;
+use crate::membership::Health;
 use crate::neighbour::Event as NeighbourEvent;
 
 /// Requests that may wait before callers are slowed down.
@@ -31,6 +33,8 @@ pub struct Drivers {
     pub config: Box<dyn ConfigPort>,
     /// Next hops.
     pub resolver: Box<dyn ResolverPort>,
+    /// What backends hold.
+    pub flows: Box<dyn FlowsPort>,
     /// Service manager and API.
     pub host: Box<dyn HostPort>,
 }
@@ -56,6 +60,7 @@ type Inspection = Box<dyn FnOnce(&mut View<'_>) + Send>;
 /// A request to the loop.
 enum Request {
     Change { order: Order, reply: oneshot::Sender<Result<Outcome, Failure>> },
+    Health { report: HealthReport, reply: oneshot::Sender<Result<Outcome, Failure>> },
     Inspect(Inspection),
 }
 
@@ -89,6 +94,25 @@ impl Handle {
         // The loop puts its own ticket in.
         let order = Order { origin: Origin::Caller(0), change, expect_generation, dry_run };
         let request = Request::Change { order, reply };
+        self.requests.send(request).await.map_err(|_| Failure::unavailable())?;
+        answer.await.map_err(|_| Failure::unavailable())?
+    }
+
+    /// Tells how a backend is (with no `pool`: in all that have it), and waits until that is in force.
+    /// It is not written down: a daemon that starts knows nothing of health.
+    ///
+    /// # Errors
+    /// There is no such backend, or the data plane refused.
+    pub async fn health(
+        &self,
+        pool: Option<String>,
+        address: IpAddr,
+        health: Health,
+    ) -> Result<Outcome, Failure> {
+        let (reply, answer) = oneshot::channel();
+        // The loop puts a ticket in.
+        let report = HealthReport { ticket: None, pool, address, health };
+        let request = Request::Health { report, reply };
         self.requests.send(request).await.map_err(|_| Failure::unavailable())?;
         answer.await.map_err(|_| Failure::unavailable())?
     }
@@ -168,10 +192,12 @@ impl Daemon {
                     continue;
                 }
                 Wake::Request(Request::Change { mut order, reply }) => {
-                    order.origin = Origin::Caller(self.next_ticket);
-                    self.waiting.insert(self.next_ticket, reply);
-                    self.next_ticket += 1;
+                    order.origin = Origin::Caller(self.ticket(reply));
                     Event::Order(order)
+                }
+                Wake::Request(Request::Health { mut report, reply }) => {
+                    report.ticket = Some(self.ticket(reply));
+                    Event::Health(report)
                 }
             };
             let actions = self.core.step(Instant::now(), event);
@@ -179,6 +205,13 @@ impl Daemon {
                 return result;
             }
         }
+    }
+
+    fn ticket(&mut self, reply: oneshot::Sender<Result<Outcome, Failure>>) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, reply);
+        ticket
     }
 
     fn view(&mut self) -> View<'_> {
@@ -223,7 +256,11 @@ impl Drivers {
     pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Prepare(change) => return Some(Event::Prepared(self.config.prepare(&change))),
-            Action::Apply(config) => return Some(Event::Applied(self.dataplane.apply(&config))),
+            Action::Apply(in_force) => return Some(Event::Applied(self.dataplane.apply(&in_force))),
+            Action::AskFlows(backends) => {
+                let ask = |backend| Some((backend, self.flows.remaining_flows(backend)?));
+                return Some(Event::Flows(backends.into_iter().filter_map(ask).collect()));
+            }
             Action::Attach(interfaces) => {
                 let result = self.dataplane.attach(&interfaces);
                 if result.is_ok() {

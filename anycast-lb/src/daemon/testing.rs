@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
 
-use super::ports::{Change, ConfigPort, DataplanePort, HostPort, Owners, ResolverPort};
+use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, Owners, ResolverPort};
 use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Flow, Mode, Trace, Way};
+use crate::membership::InForce;
 use crate::model::{
     Backend, BackendState, Config, Control, Encapsulation, Interface, Pool, Protocol, Role, Seed, TableKind,
     Vip, VipKey, XdpMode,
@@ -86,6 +87,10 @@ pub struct World {
     pub calls: Vec<String>,
     /// What the data plane holds.
     pub applied: Option<Config>,
+    /// The same with what else is true of the backends.
+    pub in_force: Option<InForce>,
+    /// What backends answer that are asked for their flows.
+    pub flows: BTreeMap<IpAddr, u64>,
     /// What the file says.
     pub file: Option<Config>,
     /// Next hops the data plane was told.
@@ -134,6 +139,7 @@ impl Fake {
             config: Box::new(self.clone()),
             resolver: Box::new(self.clone()),
             host: Box::new(self.clone()),
+            flows: Box::new(self.clone()),
         }
     }
 }
@@ -153,13 +159,15 @@ impl DataplanePort for Fake {
         }]
     }
 
-    fn apply(&mut self, config: &Config) -> Result<(), Failure> {
+    fn apply(&mut self, in_force: &InForce) -> Result<(), Failure> {
+        let config = &in_force.config;
         let mut world = self.world();
         world.call("apply")?;
         // Ways to what is in no pool are forgotten.
         let used = |b: &IpAddr| config.pools.iter().any(|p| p.backends.iter().any(|m| m.address == *b));
         world.next_hops.retain(|backend, _| used(backend));
         world.applied = Some(config.clone());
+        world.in_force = Some(in_force.clone());
         Ok(())
     }
 
@@ -255,6 +263,12 @@ impl ConfigPort for Fake {
 impl ResolverPort for Fake {
     fn set_targets(&mut self, targets: Vec<IpAddr>) {
         self.world().targets = targets;
+    }
+}
+
+impl FlowsPort for Fake {
+    fn remaining_flows(&mut self, backend: IpAddr) -> Option<u64> {
+        self.world().flows.get(&backend).copied()
     }
 }
 

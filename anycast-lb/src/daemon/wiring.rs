@@ -1,6 +1,7 @@
 //! The ports filled: the kernel, the files, the resolver, the service manager and the API.
 
 mod config_files;
+mod flows;
 mod host;
 mod kernel;
 mod owners;
@@ -52,6 +53,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         dataplane: Box::new(kernel::Kernel::new(dataplane)),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
+        flows: Box::new(flows::NotAsked),
         host: Box::new(host::Host::new(listener, handle)),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());

@@ -16,6 +16,7 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
+use crate::membership::InForce;
 use crate::model::{Config, Interface, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 use crate::plan::{self, Memo, PlannedMember};
@@ -112,8 +113,8 @@ pub struct Dataplane {
     /// Ways to backends as far as they were reported.
     ways: HashMap<IpAddr, NextHop>,
     locals: Vec<IpAddr>,
-    /// The configuration in force.
-    config: Option<Config>,
+    /// What is in force.
+    in_force: Option<InForce>,
     /// Held until the end: the instance, and its pins.
     _locks: [InstanceLock; 2],
 }
@@ -209,7 +210,7 @@ impl Dataplane {
             private_keys: private_keys()?,
             ways: HashMap::new(),
             locals: Vec::new(),
-            config: None,
+            in_force: None,
             _locks: locks,
         })
     }
@@ -245,8 +246,17 @@ impl Dataplane {
     ///
     /// The configuration does not fit into the maps ([`DataplaneError::Plan`]).
     pub fn apply(&mut self, config: &Config) -> Result<(), DataplaneError> {
-        self.put_in_force(config)?;
-        self.config = Some(config.clone());
+        self.apply_in_force(InForce::from(config.clone()))
+    }
+
+    /// As [`apply`](Self::apply), where membership says more than the configuration.
+    ///
+    /// # Errors
+    ///
+    /// As `apply`.
+    pub fn apply_in_force(&mut self, in_force: InForce) -> Result<(), DataplaneError> {
+        self.put_in_force(&in_force)?;
+        self.in_force = Some(in_force);
         Ok(())
     }
 
@@ -283,9 +293,9 @@ impl Dataplane {
             return Ok(());
         }
         let before = std::mem::replace(&mut self.locals, locals.to_vec());
-        let Some(config) = self.config.take() else { return Ok(()) };
-        let result = self.put_in_force(&config);
-        self.config = Some(config);
+        let Some(in_force) = self.in_force.take() else { return Ok(()) };
+        let result = self.put_in_force(&in_force);
+        self.in_force = Some(in_force);
         if result.is_err() {
             self.locals = before;
         }
@@ -347,11 +357,11 @@ impl Dataplane {
         detach::discard(&Layout::new(bpffs, instance))
     }
 
-    fn put_in_force(&mut self, config: &Config) -> Result<(), DataplaneError> {
+    fn put_in_force(&mut self, in_force: &InForce) -> Result<(), DataplaneError> {
         let previous = self.tables.previous();
         let current = |at| self.tables.table(at);
-        let mut plan = plan::plan(config, &self.locals, &previous, &current, &mut self.memo)?;
-        if config.role == Role::Backend {
+        let mut plan = plan::plan(in_force, &self.locals, &previous, &current, &mut self.memo)?;
+        if in_force.config.role == Role::Backend {
             plan.keys = self.private_keys;
         }
         let written = apply::write(&self.tables, &mut self.counters, &plan, &previous, &self.ways);

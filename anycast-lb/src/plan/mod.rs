@@ -15,10 +15,12 @@ use anycast_lb_common::abi::{
 use bytemuck::Zeroable;
 use ipnet::IpNet;
 
+use crate::membership::InForce;
 use crate::model::{Config, Role, Seed, VipKey};
 
 mod arena;
 mod cuckoo;
+mod health;
 mod identity;
 mod members;
 mod numbering;
@@ -157,20 +159,21 @@ pub struct Plan {
     pub unmatched_pass: bool,
 }
 
-/// The plan for `config`.
+/// The plan for what is to be in force.
 ///
 /// `locals` are the host's own addresses; only a backend uses them. `current` reads the table that
 /// lies at a place in the arena, to see whether it can stay.
 pub fn plan(
-    config: &Config,
+    in_force: &InForce,
     locals: &[IpAddr],
     previous: &Previous,
     current: &dyn Fn(TableRef) -> Vec<Slot>,
     memo: &mut Memo,
 ) -> Result<Plan, PlanError> {
+    let config = &in_force.config;
     let pool_numbers = number_pools(config, previous)?;
     let members = number_members(config, &pool_numbers, previous)?;
-    let pools = plan_pools(config, &pool_numbers, &members, previous, current, memo)?;
+    let pools = plan_pools(in_force, &pool_numbers, &members, previous, current, memo)?;
     let vips = plan_vips(config, &pool_numbers, previous)?;
     let services = plan_services(config, &vips, locals, previous)?;
     Ok(Plan {
@@ -224,7 +227,7 @@ fn number_members(
 }
 
 fn plan_pools(
-    config: &Config,
+    InForce { config, standings }: &InForce,
     pool_numbers: &HashMap<&str, u16>,
     members: &[PlannedMember],
     previous: &Previous,
@@ -240,7 +243,8 @@ fn plan_pools(
     let mut planned = Vec::with_capacity(config.pools.len());
     for pool in &config.pools {
         let number = pool_numbers[pool.name.as_str()];
-        let slots = pools::slots(pool, &seed, &config.pop, |address| numbers[&(number, address)], memo);
+        let number_of = |address| numbers[&(number, address)];
+        let slots = pools::slots(pool, &seed, &config.pop, standings, number_of, memo);
         let in_force = previous.tables.get(&number).copied().filter(|t| t.bits != 0);
         let table = if slots.is_empty() {
             PlannedTable::Empty

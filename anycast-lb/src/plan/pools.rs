@@ -1,10 +1,15 @@
 //! The pools' tables: who owns a slot, as member numbers, and where the table lies.
 
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
+use super::health::{Lists, after_joins};
+use crate::membership::{Standing, Standings};
 use crate::model::{BackendState, Encapsulation, Pool, Seed};
 use crate::table::{self, Candidate, NONE, Table, TableSpec};
 
@@ -47,14 +52,18 @@ impl PlannedTable {
     }
 }
 
-/// Tables by what they were computed from: a change of one pool does not compute the others again.
+/// Tables by what they were computed from: a change of one pool does not compute the others again,
+/// and a join's second phase finds the table that its first one has looked ahead to.
 #[derive(Default)]
-pub struct Memo(HashMap<String, Computed>);
+pub struct Memo(HashMap<String, Vec<Computed>>);
+
+/// Tables kept of a pool: that in force, and that after the joins under way.
+const KEPT: usize = 2;
 
 struct Computed {
     spec: TableSpec,
     candidates: Vec<Candidate>,
-    table: Table,
+    table: Arc<Table>,
 }
 
 impl Memo {
@@ -63,13 +72,28 @@ impl Memo {
         self.0.retain(|name, _| keep(name));
     }
 
-    fn table(&mut self, name: &str, spec: TableSpec, candidates: Vec<Candidate>) -> &Table {
-        let known = self.0.get(name).is_some_and(|c| c.spec == spec && c.candidates == candidates);
-        if !known {
-            let table = table::build(&spec, &candidates);
-            self.0.insert(name.to_owned(), Computed { spec, candidates, table });
+    /// Where the tables lie that are kept.
+    #[cfg(test)]
+    pub fn tables(&self) -> BTreeSet<*const Table> {
+        self.0.values().flatten().map(|c| Arc::as_ptr(&c.table)).collect()
+    }
+
+    fn table(&mut self, name: &str, spec: &TableSpec, candidates: &[Candidate]) -> Arc<Table> {
+        let kept = self.0.entry(name.to_owned()).or_default();
+        // The one used last is at the end.
+        let computed = match kept.iter().position(|c| c.spec == *spec && c.candidates == candidates) {
+            Some(at) => kept.remove(at),
+            None => {
+                let table = Arc::new(table::build(spec, candidates));
+                Computed { spec: spec.clone(), candidates: candidates.to_vec(), table }
+            }
+        };
+        let table = Arc::clone(&computed.table);
+        if kept.len() == KEPT {
+            kept.remove(0);
         }
-        &self.0[name].table
+        kept.push(computed);
+        table
     }
 }
 
@@ -77,13 +101,15 @@ impl Memo {
 /// number of a backend of the pool.
 ///
 /// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
-/// its flows: draining and filling ones and the runners-up.
+/// its flows: draining and filling ones and the runners-up. Health and joins under way are taken
+/// into account slot by slot, as [`Lists`] says.
 ///
 /// Backends of other sites own nothing: new flows stay where they arrive.
 pub fn slots(
     pool: &Pool,
     seed: &Seed,
     pop: &str,
+    standings: &Standings,
     number: impl Fn(IpAddr) -> MemberNumber,
     memo: &mut Memo,
 ) -> Vec<Slot> {
@@ -98,24 +124,29 @@ pub fn slots(
         return Vec::new();
     }
     let numbers: Vec<MemberNumber> = candidates.iter().map(|c| number(c.identity)).collect();
+    let standings: Vec<Standing> = candidates.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
+    // Nothing else carries a list.
+    let hops = if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 };
+    let lists = Lists::new(&candidates, &standings, hops);
     let spec = TableSpec {
         kind: pool.table,
         slots: pool.slots,
         margin_ppm: pool.margin_ppm,
         seed: seed.0,
-        // Nothing else carries a list.
-        hops: if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 },
+        hops: lists.depth(),
     };
-    let table = memo.table(&pool.name, spec, candidates);
+    let table = memo.table(&pool.name, &spec, &candidates);
+    let after = after_joins(&candidates, &standings).filter(|_| hops > 0);
+    let after = after.map(|candidates| memo.table(&pool.name, &spec, &candidates));
+    let mut list = Vec::with_capacity(Slot::LEN);
     (0..)
         .zip(table.owners())
         .map(|(slot, &owner)| {
-            let named = |index: u32| if index == NONE { 0 } else { numbers[index as usize] };
-            let mut members = [named(owner), 0, 0, 0];
-            // The list repeats the owner first.
-            let hops = table.hops(slot).filter(|&hop| hop != owner).take(pool.hops.into());
-            for (place, index) in members.iter_mut().skip(1).zip(hops) {
-                *place = named(index);
+            let coming = after.as_ref().and_then(|after| after.owners().get(slot as usize)).copied();
+            lists.list(slot, owner, table.hops(slot), coming, &mut list);
+            let mut members = [0; Slot::LEN];
+            for (place, &index) in members.iter_mut().zip(&list) {
+                *place = if index == NONE { 0 } else { numbers[index as usize] };
             }
             Slot::new(members)
         })

@@ -1,3 +1,5 @@
+mod membership;
+
 use super::*;
 use crate::model::{
     Backend, BackendState, Control, Encapsulation, Interface, Pool, Protocol, TableKind, Vip, XdpMode,
@@ -60,8 +62,12 @@ struct Maps {
 
 impl Maps {
     fn apply(&mut self, config: &Config) -> Result<Plan, PlanError> {
+        self.apply_in_force(&InForce::from(config.clone()))
+    }
+
+    fn apply_in_force(&mut self, in_force: &InForce) -> Result<Plan, PlanError> {
         let tables = &self.tables;
-        let plan = plan(config, &[], &self.previous, &|at| tables[&at.base].clone(), &mut self.memo)?;
+        let plan = plan(in_force, &[], &self.previous, &|at| tables[&at.base].clone(), &mut self.memo)?;
         for pool in &plan.pools {
             if let PlannedTable::Write { at, slots } = &pool.table {
                 self.tables.insert(at.base, slots.clone());
@@ -178,7 +184,9 @@ fn a_backend_host_knows_vips_senders_and_itself() {
     config.seed = None;
     config.allowed_senders = vec!["10.0.0.0/24".parse().expect("net"), "fd00::/64".parse().expect("net")];
     let own: IpAddr = "10.0.0.11".parse().expect("address");
-    let plan = plan(&config, &[own], &Previous::default(), &|_| vec![], &mut Memo::default()).expect("plan");
+    let in_force = InForce::from(config.clone());
+    let plan =
+        plan(&in_force, &[own], &Previous::default(), &|_| vec![], &mut Memo::default()).expect("plan");
     assert!(plan.prefixes[0].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[1].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[0].contains(bytemuck::cast(mapped("10.0.1.1".parse().expect("address")))));

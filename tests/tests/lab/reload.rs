@@ -31,11 +31,10 @@ const MISTAKES: &[Mistake] = &[
 fn a_mistake_leaves_the_running_state_untouched() -> Result<()> {
     let mut lab = serving(Lab::builder().shape(shape(1, 2)))?;
     let node = lab.ingress(0);
-    let right = fs::read_to_string(node.config())?.replacen(
-        "address = \"10.0.0.12\"\n",
-        "address = \"10.0.0.12\"\nweight = 70\n",
-        1,
-    );
+    // What is raised is in force when the answer comes.
+    let right = fs::read_to_string(node.config())?
+        .replacen("[[pool]]\n", "[[pool]]\nfill_time = \"0s\"\n", 1)
+        .replacen("address = \"10.0.0.12\"\n", "address = \"10.0.0.12\"\nweight = 70\n", 1);
     fs::write(node.config(), &right)?;
     done(node, &["reload"])?;
     let before = state(node)?;

@@ -71,7 +71,7 @@ fn backend(index: usize) -> String {
 }
 
 fn entries() -> String {
-    let mut text = format!("[[pool]]\nname = \"big\"\nslots = {SLOTS}\n");
+    let mut text = format!("[[pool]]\nname = \"big\"\nslots = {SLOTS}\nfill_time = \"0s\"\n");
     for index in 0..BACKENDS {
         // Writing to a String cannot fail.
         let _ = write!(text, "[[pool.backend]]\naddress = \"{}\"\nweight = 100\n", backend(index));

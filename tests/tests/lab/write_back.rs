@@ -26,9 +26,9 @@ const CHANGES: &[(&[&str], Has)] = &[
     (&["vip", "add", "203.0.113.9:53/udp", "--pool", "dns"], Has::Word("203.0.113.9")),
     (&["vip", "add", "203.0.113.9:*/tcp", "--pool", "web"], Has::Word("203.0.113.9")),
     (&["vip", "remove", "203.0.113.9:53/udp"], Has::NotWord("pool = \"dns\"")),
-    (&["backend", "remove", "10.0.0.12", "--pool", "dns"], Has::NotWord("weight = 7")),
+    (&["backend", "remove", "10.0.0.12", "--pool", "dns", "--now"], Has::NotWord("weight = 7")),
     (&["pool", "remove", "dns"], Has::NotWord("name = \"dns\"")),
-    (&["backend", "remove", "10.0.0.13"], Has::NotWord("10.0.0.13")),
+    (&["backend", "remove", "10.0.0.13", "--now"], Has::NotWord("10.0.0.13")),
 ];
 
 enum Has {
@@ -43,7 +43,7 @@ fn changes_by_command_survive_a_kill() -> Result<()> {
         lab.backend(index).start()?;
     }
     let node = lab.ingress(0);
-    edit(node, "\n[[pool]]\n", "\n# The pool of the web.\n[[pool]]\n")?;
+    edit(node, "\n[[pool]]\n", "\n# The pool of the web.\n[[pool]]\nfill_time = \"0s\"\n")?;
     edit(
         node,
         "[[pool.backend]]\naddress = \"10.0.0.11\"\n",

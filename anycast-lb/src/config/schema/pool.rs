@@ -144,13 +144,12 @@ fn later(section: &Section<'_>, report: &Report<'_>) {
     if let Some(least) = section.integer("minimum_healthy", 0..=u64::from(u16::MAX), "a number of backends") {
         note(least.spot, "minimum_healthy", "backends are not checked in this release");
     }
-    for key in ["fill_time", "drain_timeout"] {
-        if let Some(field) = section.field(key) {
-            note(field.spot(), key, "a changed state takes effect at once in this release");
-        }
-    }
     if let Some(health) = section.table("health") {
-        note(health.spot(), "health", "backends are not checked in this release, each counts as healthy");
+        note(
+            health.spot(),
+            "health",
+            "backends are not checked in this release, each counts as healthy until the API says otherwise",
+        );
         read_health(&health);
         health.finish();
     }

@@ -35,8 +35,8 @@ fn what_has_no_effect_yet_is_said() {
          rescue = [\"sin1\"] #~ pool \"web\" rescue: has no effect yet
          all_down = \"withdraw\" #~ pool \"web\" all_down: has no effect yet
          minimum_healthy = 1 #~ pool \"web\" minimum_healthy: has no effect yet
-         fill_time = \"10s\" #~ pool \"web\" fill_time: has no effect yet
-         drain_timeout = \"30m\" #~ pool \"web\" drain_timeout: has no effect yet
+         fill_time = \"10s\"
+         drain_timeout = \"30m\"
          backend = [{ address = \"10.0.0.1\" }]
          [pool.health] #~ pool \"web\" health: has no effect yet | counts as healthy
          type = \"tcp\"

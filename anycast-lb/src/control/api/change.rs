@@ -55,7 +55,7 @@ pub struct AddBackend {
     pub expect_generation: Option<u64>,
 }
 
-/// Changes a backend; at least one of `state` and `weight`.
+/// Changes a backend: at least one of `state` and `weight`, or `health` alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PatchBackend {
@@ -68,6 +68,10 @@ pub struct PatchBackend {
     /// 1 to 65535.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub weight: Option<u32>,
+    /// `up`, `down` or `unknown`: in force while this daemon runs, never written down, and no change of
+    /// the generation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health: Option<String>,
     /// Refuse unless this is the generation in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expect_generation: Option<u64>,
@@ -89,6 +93,9 @@ pub struct BackendCondition {
     /// Only from this pool; absent = from all that have it.
     #[serde(default)]
     pub pool: Option<String>,
+    /// Remove it although it is active, and break the flows that it has.
+    #[serde(default)]
+    pub now: bool,
     /// Refuse unless this is the generation in force.
     #[serde(default)]
     pub expect_generation: Option<u64>,

@@ -83,12 +83,22 @@ pub struct BackendRow {
     pub address: IpAddr,
     /// Configured weight.
     pub weight: u32,
-    /// `filling`, `active` or `draining`.
+    /// Weight in force: while a raised one waits, the old one.
+    pub weight_in_force: u32,
+    /// State in force: `filling`, `active`, `draining` or `gone`.
     pub state: String,
+    /// Configured state: `filling`, `active` or `draining`.
+    pub configured: String,
+    /// How long until time changes the state or the weight in force, in whole seconds; null = not at all.
+    pub seconds_left: Option<u64>,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// Flows that a draining backend still has; null = not known.
+    pub remaining: Option<u64>,
     /// Site; absent = the node's own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pop: Option<String>,
-    /// Slots it owns: new flows of these go to it.
+    /// Slots it owns: new flows of these go to it, or to those that stand in for it while it is down.
     pub owned_slots: u32,
     /// The same in parts per million of the pool's slots.
     pub share_ppm: u32,

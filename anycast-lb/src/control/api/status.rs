@@ -37,6 +37,8 @@ pub struct Status {
     pub notices: Vec<String>,
     /// Pools in short.
     pub pools: Vec<PoolFingerprint>,
+    /// Backends that are on their way to another state or weight, or down.
+    pub members: Vec<MemberStatus>,
     /// Backends that cannot be reached.
     pub unresolved: Vec<Unresolved>,
     /// What on this host will bite.
@@ -69,6 +71,25 @@ pub struct PoolFingerprint {
     pub backends: usize,
     /// Fingerprint of the owners of all slots.
     pub owners: String,
+}
+
+/// A backend that does not simply serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Name of the pool.
+    pub pool: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// State in force: `filling`, `active`, `draining` or `gone`.
+    pub state: String,
+    /// Configured state: `filling`, `active` or `draining`.
+    pub configured: String,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// Flows that a draining backend still has; null = not known.
+    pub remaining: Option<u64>,
+    /// How long until time changes the state or the weight in force, in whole seconds; null = not at all.
+    pub seconds_left: Option<u64>,
 }
 
 /// A backend without a known way.

@@ -1,5 +1,6 @@
 //! Orders of events against fakes that remember.
 
+mod membership;
 mod orders;
 
 use super::*;
@@ -84,7 +85,7 @@ impl Bench {
     fn assert_in_force(&self, expected: &Config, generation: u64) {
         let world = self.fake.world();
         assert_eq!(world.file.as_ref(), Some(expected), "file");
-        assert_eq!(world.applied.as_ref(), Some(expected), "data plane");
+        assert_eq!(world.in_force, Some(self.core.adjuster.membership.in_force(expected)), "data plane");
         assert_eq!(self.core.config(), expected, "core");
         assert_eq!(self.core.generation(), generation);
     }

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::HealthReport;
 use crate::daemon::Failure;
 use crate::daemon::diff::Difference;
 use crate::daemon::ports::Change;
+use crate::membership::InForce;
 use crate::model::{Config, Interface};
 use crate::neighbour::{Event as NeighbourEvent, Resolution};
 
@@ -56,6 +58,10 @@ pub enum Event {
     Order(Order),
     /// Routes, neighbours or links changed.
     Neighbour(NeighbourEvent),
+    /// Somebody has looked at a backend.
+    Health(HealthReport),
+    /// Answer to [`Action::AskFlows`], from those that gave one.
+    Flows(Vec<(IpAddr, u64)>),
     /// A deadline has passed.
     Timer,
     /// SIGTERM or SIGINT.
@@ -81,8 +87,10 @@ pub enum Action {
     SetNextHop(IpAddr, Resolution),
     /// Tell the data plane which addresses are this host's own.
     SetLocals(Vec<IpAddr>),
-    /// Put a configuration in force; answered by [`Event::Applied`].
-    Apply(Arc<Config>),
+    /// Put a membership and its configuration in force; answered by [`Event::Applied`].
+    Apply(Box<InForce>),
+    /// Ask these backends how many flows they have; answered by [`Event::Flows`].
+    AskFlows(Vec<IpAddr>),
     /// Attach to these interfaces; answered by [`Event::Attached`].
     Attach(Vec<Interface>),
     /// Write the prepared change; answered by [`Event::Committed`].

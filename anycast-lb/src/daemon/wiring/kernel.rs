@@ -10,7 +10,8 @@ use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
 use crate::dataplane::{Attachment, Dataplane, DataplaneError, Flow, Trace};
-use crate::model::{Config, Interface, VipKey};
+use crate::membership::InForce;
+use crate::model::{Interface, VipKey};
 use crate::neighbour::Resolution;
 
 /// The maps and programs, and what was put into them.
@@ -35,9 +36,9 @@ impl DataplanePort for Kernel {
         self.dataplane.attachments()
     }
 
-    fn apply(&mut self, config: &Config) -> Result<(), Failure> {
-        self.dataplane.apply(config)?;
-        self.owners = owners::of_all(config);
+    fn apply(&mut self, in_force: &InForce) -> Result<(), Failure> {
+        self.dataplane.apply_in_force(in_force.clone())?;
+        self.owners = owners::of_all(&in_force.config);
         Ok(())
     }
 

@@ -1,0 +1,300 @@
+//! One backend of one pool.
+
+use std::time::{Duration, Instant};
+
+use super::{DEAD_HOLD, Fitness, Health, Report, Standing, State, What};
+use crate::model::BackendState;
+
+/// What the operator wants of a backend.
+pub(super) struct Wish<'a> {
+    pub state: BackendState,
+    pub weight: u32,
+    pub site: &'a str,
+    pub fill_time: Duration,
+    pub drain_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// `until`: none where the operator has configured it so, and will end it.
+    Filling {
+        until: Option<Instant>,
+    },
+    Active,
+    Draining {
+        since: Instant,
+        remaining: Option<u64>,
+    },
+    Gone,
+}
+
+/// How health is taken into account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Fit,
+    /// `hold`: until when it is listed; none = not any more.
+    Failed {
+        hold: Option<Instant>,
+    },
+    Returning {
+        until: Instant,
+    },
+}
+
+/// A larger weight that is about to be in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Raise {
+    weight: u32,
+    until: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    site: String,
+    fill_time: Duration,
+    drain_timeout: Duration,
+    phase: Phase,
+    /// In force.
+    weight: u32,
+    raise: Option<Raise>,
+    health: Health,
+    condition: Condition,
+}
+
+/// Longer times than this are cut: a moment so far away has no number.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl Member {
+    /// A backend that was there before this daemon.
+    pub fn start(now: Instant, wish: &Wish<'_>) -> Self {
+        let phase = match wish.state {
+            BackendState::Filling => Phase::Filling { until: None },
+            BackendState::Active => Phase::Active,
+            BackendState::Draining => Phase::Draining { since: now, remaining: None },
+        };
+        Member {
+            site: wish.site.to_owned(),
+            fill_time: wish.fill_time.min(LONGEST),
+            drain_timeout: wish.drain_timeout.min(LONGEST),
+            phase,
+            weight: wish.weight,
+            raise: None,
+            health: Health::Unknown,
+            condition: Condition::Fit,
+        }
+    }
+
+    /// A backend that is new.
+    pub fn join(now: Instant, wish: &Wish<'_>) -> Self {
+        let mut member = Member::start(now, wish);
+        if member.phase == Phase::Active {
+            member.phase = member.filling(now);
+        }
+        member
+    }
+
+    /// The operator wants this from now on.
+    pub fn wish(&mut self, now: Instant, wish: &Wish<'_>) {
+        self.fill_time = wish.fill_time.min(LONGEST);
+        self.drain_timeout = wish.drain_timeout.min(LONGEST);
+        // In another site it joins another table.
+        let moved = self.site != wish.site;
+        wish.site.clone_into(&mut self.site);
+        let gains = wish.weight > self.announced();
+        self.phase = match (wish.state, self.phase) {
+            (BackendState::Active, Phase::Active) if !moved => Phase::Active,
+            (BackendState::Active, Phase::Filling { until: Some(until) }) if !moved && !gains => {
+                Phase::Filling { until: Some(until) }
+            }
+            (BackendState::Active, _) => self.filling(now),
+            (BackendState::Filling, _) => Phase::Filling { until: None },
+            (BackendState::Draining, there @ (Phase::Draining { .. } | Phase::Gone)) => there,
+            (BackendState::Draining, _) => Phase::Draining { since: now, remaining: None },
+        };
+        self.set_weight(now, wish.weight);
+        if self.phase != Phase::Active && matches!(self.condition, Condition::Returning { .. }) {
+            self.condition = Condition::Fit;
+        }
+    }
+
+    /// The largest weight that the other nodes may reckon with.
+    fn announced(&self) -> u32 {
+        self.raise.map_or(self.weight, |raise| raise.weight)
+    }
+
+    fn set_weight(&mut self, now: Instant, weight: u32) {
+        // Who owns nothing gains nothing yet.
+        if self.phase != Phase::Active || weight <= self.weight {
+            self.weight = weight;
+            self.raise = None;
+            return;
+        }
+        let until = match self.raise {
+            Some(raise) if weight <= raise.weight => raise.until,
+            _ => now + self.fill_time,
+        };
+        self.raise = Some(Raise { weight, until });
+    }
+
+    fn filling(&self, now: Instant) -> Phase {
+        Phase::Filling { until: Some(now + self.fill_time) }
+    }
+
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    pub fn set_health(&mut self, now: Instant, health: Health) {
+        let (was_down, is_down) = (self.health == Health::Down, health == Health::Down);
+        self.health = health;
+        match (was_down, is_down) {
+            (false, true) => self.condition = Condition::Failed { hold: Some(now + DEAD_HOLD) },
+            (true, false) => {
+                self.condition = Condition::Fit;
+                match self.phase {
+                    Phase::Active => self.condition = Condition::Returning { until: now + self.fill_time },
+                    Phase::Filling { until: Some(_) } => self.phase = self.filling(now),
+                    Phase::Filling { until: None } | Phase::Draining { .. } | Phase::Gone => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An answer of the backend. Until other nodes can have heard of the drain, they may send new
+    /// flows, so that none at this moment does not mean that none will come.
+    pub fn set_remaining(&mut self, now: Instant, flows: u64) -> Option<What> {
+        let Phase::Draining { since, remaining } = &mut self.phase else { return None };
+        *remaining = Some(flows);
+        if flows > 0 || now < *since + self.fill_time {
+            return None;
+        }
+        self.phase = Phase::Gone;
+        Some(What::Gone(Some(0)))
+    }
+
+    /// Ends what is due; at most one thing of each kind.
+    pub fn tick(&mut self, now: Instant) -> impl Iterator<Item = What> + use<> {
+        let due = |at: Instant| at <= now;
+        let mut done = Vec::new();
+        match self.phase {
+            Phase::Filling { until: Some(until) } if due(until) => {
+                self.phase = Phase::Active;
+                done.push(What::Active);
+            }
+            Phase::Draining { since, remaining } if due(since + self.drain_timeout) => {
+                self.phase = Phase::Gone;
+                done.push(What::Gone(remaining));
+            }
+            _ => {}
+        }
+        if let Some(raise) = self.raise.filter(|r| due(r.until)) {
+            self.weight = raise.weight;
+            self.raise = None;
+            done.push(What::Weight(raise.weight));
+        }
+        match self.condition {
+            Condition::Failed { hold: Some(hold) } if due(hold) => {
+                self.condition = Condition::Failed { hold: None };
+                done.push(What::Unlisted);
+            }
+            Condition::Returning { until } if due(until) => {
+                self.condition = Condition::Fit;
+                done.push(What::Active);
+            }
+            _ => {}
+        }
+        done.into_iter()
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Filling { until } => until,
+            Phase::Draining { since, .. } => Some(since + self.drain_timeout),
+            Phase::Active | Phase::Gone => None,
+        };
+        let condition = match self.condition {
+            Condition::Failed { hold } => hold,
+            Condition::Returning { until } => Some(until),
+            Condition::Fit => None,
+        };
+        [phase, self.raise.map(|r| r.until), condition].into_iter().flatten().min()
+    }
+
+    /// Its site: where it may own slots.
+    pub fn site(&self) -> &str {
+        &self.site
+    }
+
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Whether it is given new flows.
+    pub fn serves(&self) -> bool {
+        self.phase == Phase::Active && self.condition == Condition::Fit
+    }
+
+    /// Ends the join of a healthy one.
+    pub fn end_filling(&mut self) {
+        if matches!(self.phase, Phase::Filling { until: Some(_) }) && self.condition == Condition::Fit {
+            self.phase = Phase::Active;
+        }
+    }
+
+    /// Ends the join of one whose health came back.
+    pub fn end_return(&mut self) {
+        if matches!(self.condition, Condition::Returning { .. }) {
+            self.condition = Condition::Fit;
+        }
+    }
+
+    pub fn state(&self) -> State {
+        match (self.phase, self.condition) {
+            (Phase::Filling { .. }, _) | (Phase::Active, Condition::Returning { .. }) => State::Filling,
+            (Phase::Active, _) => State::Active,
+            (Phase::Draining { .. }, _) => State::Draining,
+            (Phase::Gone, _) => State::Gone,
+        }
+    }
+
+    /// As what tables are built; none = it is in no table.
+    pub fn table_state(&self) -> Option<BackendState> {
+        match self.phase {
+            Phase::Filling { .. } => Some(BackendState::Filling),
+            Phase::Active => Some(BackendState::Active),
+            Phase::Draining { .. } => Some(BackendState::Draining),
+            Phase::Gone => None,
+        }
+    }
+
+    pub fn standing(&self) -> Standing {
+        let fitness = match self.condition {
+            Condition::Fit => Fitness::Fit,
+            Condition::Returning { .. } => Fitness::Returning,
+            Condition::Failed { hold } => Fitness::Failed { held: hold.is_some() },
+        };
+        Standing { fitness, coming_weight: self.raise.map(|r| r.weight) }
+    }
+
+    pub fn report(&self, now: Instant) -> Report {
+        let due = match (self.phase, self.condition) {
+            (Phase::Filling { until }, _) => until,
+            (Phase::Draining { since, .. }, _) => Some(since + self.drain_timeout),
+            (Phase::Active, Condition::Returning { until }) => Some(until),
+            (Phase::Active, _) => self.raise.map(|r| r.until),
+            (Phase::Gone, _) => None,
+        };
+        let remaining = match self.phase {
+            Phase::Draining { remaining, .. } => remaining,
+            _ => None,
+        };
+        Report {
+            state: self.state(),
+            weight: self.weight,
+            health: self.health,
+            remaining,
+            left: due.map(|at| at.saturating_duration_since(now)),
+        }
+    }
+}

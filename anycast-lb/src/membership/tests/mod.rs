@@ -1,0 +1,71 @@
+//! The machine with a clock of its own.
+
+use super::*;
+use crate::daemon::testing::{backend, backend_address, config};
+use crate::model::{Backend, BackendState};
+
+mod drains;
+mod health;
+mod joins;
+mod random;
+
+/// A machine, what it was told last, and a clock.
+struct Bench {
+    membership: Membership,
+    config: Config,
+    now: Instant,
+    fill: Duration,
+    drain: Duration,
+}
+
+impl Bench {
+    /// Pool `web` of 10.0.0.11 and 10.0.0.12, both active.
+    fn new() -> Self {
+        let (config, now) = (config(), Instant::now());
+        let (fill, drain) = (config.pools[0].fill_time, config.pools[0].drain_timeout);
+        Bench { membership: Membership::start(now, &config), config, now, fill, drain }
+    }
+
+    /// Changes what the operator wants.
+    fn want(&mut self, change: impl FnOnce(&mut Vec<Backend>)) {
+        change(&mut self.config.pools[0].backends);
+        self.membership.configure(self.now, &self.config);
+    }
+
+    fn want_state(&mut self, last: u8, state: BackendState) {
+        self.want(|backends| named(backends, last).state = state);
+    }
+
+    fn health(&mut self, last: u8, health: Health) {
+        let known = self.membership.set_health(self.now, None, backend_address(last), health);
+        assert_eq!(known.len(), 1);
+    }
+
+    /// Time passes; what has come about, as text.
+    fn pass(&mut self, time: Duration) -> Vec<String> {
+        self.now += time;
+        self.membership.tick(self.now).iter().map(ToString::to_string).collect()
+    }
+
+    fn report(&self, last: u8) -> Report {
+        self.membership.report(self.now, "web", backend_address(last)).expect("it is there")
+    }
+
+    fn state(&self, last: u8) -> State {
+        self.report(last).state
+    }
+
+    /// Last bytes, states and weights of what the tables are built from.
+    fn table(&self) -> Vec<(IpAddr, BackendState, u32)> {
+        let in_force = self.membership.in_force(&self.config);
+        in_force.config.pools[0].backends.iter().map(|b| (b.address, b.state, b.weight)).collect()
+    }
+
+    fn standing(&self, last: u8) -> Standing {
+        self.membership.in_force(&self.config).standings.of("web", backend_address(last))
+    }
+}
+
+fn named(backends: &mut [Backend], last: u8) -> &mut Backend {
+    backends.iter_mut().find(|b| b.address == backend_address(last)).expect("it is there")
+}

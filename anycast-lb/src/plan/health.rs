@@ -1,0 +1,222 @@
+//! What is not a matter of the table: health, and who is about to own a slot.
+//!
+//! The owners are computed from configured membership alone, so that nodes agree on them whatever they
+//! believe of health. Here a slot's owner and ranking become the list that its packets carry:
+//!
+//! * Where the owner is down, the next in that slot's ranking stands in; no other slot moves. The
+//!   owner is listed last as long as it is held, since the alarm may be false and it may hold flows,
+//!   then not at all. Others that are down are skipped.
+//! * Who is about to own the slot, by a join that the other nodes may have finished already, comes
+//!   right behind the owner.
+//!
+//! Where everybody is down, health is left out of account: somebody may be there after all.
+
+use crate::membership::{Fitness, Standing};
+use crate::model::BackendState;
+use crate::table::{Candidate, NONE};
+
+/// Most backends asked of a ranking beyond those that are listed. With half of a pool down, one slot
+/// in four billion has nobody among them who stands in, and such a slot takes anybody.
+const MOST_BEYOND: u8 = 32;
+/// Rankings are made deeper in such steps, so that not every failure makes a table anew.
+const STEP: u8 = 4;
+
+/// Turns owners and rankings into lists. Backends are indices of the table's candidates.
+pub(super) struct Lists {
+    fitness: Vec<Fitness>,
+    active: Vec<bool>,
+    /// Active and fit ones.
+    serving: Vec<u32>,
+    hops: u8,
+}
+
+impl Lists {
+    /// Lists of `hops` after the owner.
+    pub fn new(candidates: &[Candidate], standings: &[Standing], hops: u8) -> Self {
+        let active: Vec<bool> = candidates.iter().map(|c| c.state == BackendState::Active).collect();
+        let mut fitness: Vec<Fitness> = standings.iter().map(|s| s.fitness).collect();
+        let serves = |i: &u32| active[*i as usize] && fitness[*i as usize] == Fitness::Fit;
+        let serving: Vec<u32> = (0..).take(candidates.len()).filter(serves).collect();
+        if serving.is_empty() {
+            fitness.fill(Fitness::Fit);
+        }
+        Lists { fitness, active, serving, hops }
+    }
+
+    /// How many active runners-up the table's rankings must have.
+    pub fn depth(&self) -> u8 {
+        let unfit = self.fitness.iter().filter(|f| **f != Fitness::Fit).count();
+        let beyond = u8::try_from(unfit).unwrap_or(MOST_BEYOND).min(MOST_BEYOND).next_multiple_of(STEP);
+        self.hops + beyond
+    }
+
+    /// The list of a slot into `out`: first who gets new flows ([`NONE`] if there is nobody), then at
+    /// most as many as packets list. `ranking` may repeat the owner. `coming` is the owner to be.
+    pub fn list(
+        &self,
+        slot: u32,
+        owner: u32,
+        ranking: impl Iterator<Item = u32> + Clone,
+        coming: Option<u32>,
+        out: &mut Vec<u32>,
+    ) {
+        let fitness = |i: u32| self.fitness.get(i as usize).copied().unwrap_or_default();
+        let is_active = |i: u32| self.active.get(i as usize).is_some_and(|a| *a);
+        let is_failed = |i: u32| matches!(fitness(i), Fitness::Failed { .. });
+        let is_held = |i: u32| fitness(i) == Fitness::Failed { held: true };
+        let others = ranking.filter(|&i| i != owner);
+
+        let first = if fitness(owner) == Fitness::Fit {
+            owner
+        } else {
+            let stands_in = |&i: &u32| is_active(i) && fitness(i) == Fitness::Fit;
+            let anybody = || self.serving.get(slot as usize % self.serving.len().max(1)).copied();
+            others.clone().find(stands_in).or_else(anybody).unwrap_or(owner)
+        };
+        // Of those that are down, who is most likely to hold flows of this slot.
+        let last = Some(owner)
+            .filter(|&i| i != first)
+            .into_iter()
+            .chain(others.clone().filter(|&i| !is_active(i)))
+            .find(|&i| is_held(i));
+
+        out.clear();
+        out.push(first);
+        let room = 1 + usize::from(self.hops) - usize::from(last.is_some() && self.hops > 0);
+        let owner_to_be = coming.filter(|&i| i != NONE);
+        for i in owner_to_be.into_iter().chain((owner != NONE).then_some(owner)).chain(others) {
+            if out.len() >= room {
+                break;
+            }
+            if !is_failed(i) && !out.contains(&i) {
+                out.push(i);
+            }
+        }
+        out.extend(last.filter(|_| self.hops > 0));
+    }
+}
+
+/// The candidates as they will be when all joins under way are over; none if there are none.
+pub(super) fn after_joins(candidates: &[Candidate], standings: &[Standing]) -> Option<Vec<Candidate>> {
+    let after: Vec<Candidate> = candidates
+        .iter()
+        .zip(standings)
+        .map(|(candidate, standing)| Candidate {
+            weight: standing.coming_weight.unwrap_or(candidate.weight),
+            state: match candidate.state {
+                BackendState::Filling => BackendState::Active,
+                other => other,
+            },
+            ..*candidate
+        })
+        .collect();
+    (after != candidates).then_some(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    const HELD: Fitness = Fitness::Failed { held: true };
+    const DEAD: Fitness = Fitness::Failed { held: false };
+
+    fn candidate(last: u8, state: BackendState) -> Candidate {
+        Candidate { identity: IpAddr::from([10, 0, 0, last]), weight: 100, state }
+    }
+
+    /// Lists of six backends, 5 of which is draining, with these unfit.
+    fn lists(unfit: &[(usize, Fitness)], hops: u8) -> Lists {
+        let mut candidates: Vec<_> = (0..6).map(|i| candidate(i, BackendState::Active)).collect();
+        candidates[5].state = BackendState::Draining;
+        let mut standings = vec![Standing::default(); 6];
+        for (i, fitness) in unfit {
+            standings[*i].fitness = *fitness;
+        }
+        Lists::new(&candidates, &standings, hops)
+    }
+
+    /// The list of a slot owned by 0 with this ranking.
+    fn list(lists: &Lists, ranking: &[u32], coming: Option<u32>) -> Vec<u32> {
+        let mut out = Vec::new();
+        lists.list(7, 0, ranking.iter().copied(), coming, &mut out);
+        out
+    }
+
+    #[test]
+    fn without_news_the_list_is_the_ranking() {
+        let lists = lists(&[], 3);
+        assert_eq!(lists.depth(), 3);
+        assert_eq!(list(&lists, &[0, 1, 5, 2, 3], None), [0, 1, 5, 2]);
+    }
+
+    #[test]
+    fn a_failed_owner_is_stood_in_for_and_listed_last() {
+        let lists = lists(&[(0, HELD)], 3);
+        assert_eq!(lists.depth(), 7);
+        // 5 is next, but drains.
+        assert_eq!(list(&lists, &[0, 5, 1, 2, 3], None), [1, 5, 2, 0]);
+    }
+
+    #[test]
+    fn a_dead_owner_is_not_listed() {
+        assert_eq!(list(&lists(&[(0, DEAD)], 3), &[0, 1, 2, 3, 4], None), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn who_failed_is_skipped_elsewhere_and_stands_in_for_nobody() {
+        assert_eq!(list(&lists(&[(1, HELD)], 3), &[0, 1, 2, 3, 4], None), [0, 2, 3, 4]);
+        assert_eq!(list(&lists(&[(0, HELD), (1, HELD)], 3), &[0, 1, 2, 3, 4], None), [2, 3, 4, 0]);
+    }
+
+    #[test]
+    fn a_failed_one_that_drains_is_listed_last() {
+        assert_eq!(list(&lists(&[(5, HELD)], 3), &[0, 5, 1, 2, 3], None), [0, 1, 2, 5]);
+        assert_eq!(list(&lists(&[(5, DEAD)], 3), &[0, 5, 1, 2, 3], None), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn one_who_returns_is_listed_first_of_the_hops() {
+        assert_eq!(list(&lists(&[(0, Fitness::Returning)], 3), &[0, 1, 2, 3], None), [1, 0, 2, 3]);
+    }
+
+    #[test]
+    fn the_owner_to_be_is_listed_right_behind_the_owner() {
+        assert_eq!(list(&lists(&[], 3), &[0, 1, 2, 3, 4], Some(4)), [0, 4, 1, 2]);
+        assert_eq!(list(&lists(&[], 3), &[0, 1, 2, 3], Some(0)), [0, 1, 2, 3]);
+        assert_eq!(list(&lists(&[(0, HELD)], 3), &[0, 1, 2, 3], Some(4)), [1, 4, 2, 0]);
+        assert_eq!(list(&lists(&[(4, HELD)], 3), &[0, 1, 2, 3], Some(4)), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn what_carries_no_list_is_only_stood_in_for() {
+        assert_eq!(list(&lists(&[(0, HELD)], 0), &[0, 1, 2], None), [1]);
+        assert_eq!(list(&lists(&[], 0), &[], None), [0]);
+    }
+
+    #[test]
+    fn when_all_are_down_health_says_nothing() {
+        let all: Vec<_> = (0..6).map(|i| (i, DEAD)).collect();
+        assert_eq!(list(&lists(&all, 3), &[0, 1, 2, 3, 4], None), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn where_the_ranking_ends_somebody_stands_in() {
+        let lists = lists(&[(0, DEAD), (1, DEAD)], 3);
+        // Serving are 2, 3 and 4; slot 7 takes the second.
+        assert_eq!(list(&lists, &[0, 1], None), [3]);
+    }
+
+    #[test]
+    fn joins_under_way_make_another_table() {
+        let candidates = [candidate(1, BackendState::Active), candidate(2, BackendState::Filling)];
+        let usual = Standing::default();
+        let raised = Standing { coming_weight: Some(300), ..usual };
+        let after = after_joins(&candidates, &[raised, usual]).expect("two joins");
+        assert_eq!((after[0].weight, after[1].state), (300, BackendState::Active));
+        assert_eq!(after_joins(&after, &[usual, usual]), None);
+        let draining = [candidate(1, BackendState::Draining)];
+        assert_eq!(after_joins(&draining, &[usual]), None);
+    }
+}
