@@ -12,6 +12,7 @@ mod logging;
 mod pool;
 mod reload;
 mod run;
+mod simulate;
 mod stats;
 mod status;
 mod table;
@@ -86,6 +87,8 @@ enum Command {
     Reload(reload::Reload),
     /// Tell where a flow goes
     Trace(trace::Trace),
+    /// Play membership changes through, without touching anything
+    Simulate(simulate::Simulate),
     /// Take the data plane off the NICs
     Detach(detach::Detach),
     /// Print completions for a shell
@@ -206,6 +209,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Check(check) => check.execute(&context),
         Command::Detach(detach) => detach.execute(&context),
         Command::Completions(completions) => completions.execute(&context),
+        Command::Simulate(simulate) => simulate.execute(&context),
         Command::Status(status) => context.block_on(status.execute(&context)),
         Command::Stats(stats) => context.block_on(stats.execute(&context)),
         Command::Vip(vip) => context.block_on(vip.execute(&context)),
@@ -260,6 +264,8 @@ mod tests {
             "reload --dry-run --socket /tmp/s",
             "trace tcp 192.0.2.7:51234 203.0.113.1:443",
             "trace -",
+            "simulate --backends 100 --change remove:1 --change add:1 --hops 3 --history --table maglev \
+             --margin 0.03 --slots 65536 --seed 1 --json",
             "detach --config x.toml",
             "completions bash",
         ] {

@@ -82,7 +82,7 @@ impl Table {
     /// (1 + `hops`)th active one. Starts with an inactive backend where there is no owner;
     /// is empty where the table was built with no hops. With inactive backends it may be longer than
     /// a packet has room for: which ones to leave out is for whoever knows the history.
-    pub fn hops(&self, slot: u32) -> impl Iterator<Item = u32> + '_ {
+    pub fn hops(&self, slot: u32) -> impl Iterator<Item = u32> + Clone + '_ {
         self.lists.of(slot).iter().copied()
     }
 }

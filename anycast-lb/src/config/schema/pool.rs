@@ -102,7 +102,7 @@ fn slots(section: &Section<'_>) -> At<u32> {
 }
 
 fn margin(section: &Section<'_>) -> u32 {
-    let hint = "a share from 0 to 1; 0.03 (3 %) is the default";
+    let hint = "a share from 0 to 1; 0.035 (3.5 %) is the default";
     let Some(field) = section.field("margin") else { return DEFAULT_MARGIN_PPM };
     let Some(margin) = field.number(hint) else { return DEFAULT_MARGIN_PPM };
     if !(0.0..=1.0).contains(&margin.value) {
