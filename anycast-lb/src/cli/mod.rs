@@ -10,6 +10,7 @@ mod detach;
 mod error;
 mod logging;
 mod pool;
+mod pop;
 mod reload;
 mod run;
 mod simulate;
@@ -80,6 +81,9 @@ enum Command {
     /// Sets of backends
     #[command(subcommand)]
     Pool(pool::Pool),
+    /// Sites
+    #[command(subcommand)]
+    Pop(pop::Pop),
     /// Servers
     #[command(subcommand)]
     Backend(backend::Backend),
@@ -214,6 +218,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Stats(stats) => context.block_on(stats.execute(&context)),
         Command::Vip(vip) => context.block_on(vip.execute(&context)),
         Command::Pool(pool) => context.block_on(pool.execute(&context)),
+        Command::Pop(pop) => context.block_on(pop.execute(&context)),
         Command::Backend(backend) => context.block_on(backend.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
@@ -255,6 +260,9 @@ mod tests {
             "pool show web",
             "pool add web --encapsulation ipip",
             "pool remove web",
+            "pop list",
+            "pop drain fra1 --expect-generation 3",
+            "pop undrain fra1",
             "backend list",
             "backend add 10.0.0.13 --pool web --weight 50",
             "backend remove 10.0.0.13",

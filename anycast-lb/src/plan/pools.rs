@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
+use super::rescue;
 use crate::model::{BackendState, Encapsulation, Pool, Seed};
 use crate::table::{self, Candidate, NONE, Table, TableSpec};
 
@@ -19,6 +20,8 @@ pub struct PlannedPool {
     pub identity: u64,
     /// Its table.
     pub table: PlannedTable,
+    /// While the seed is being changed: its table under the previous one, owners alone.
+    pub previous: PlannedTable,
 }
 
 /// What becomes of a pool's table.
@@ -32,7 +35,7 @@ pub enum PlannedTable {
     Write {
         /// The region.
         at: TableRef,
-        /// Its slots, 2^bits of them.
+        /// The words of its 2^bits slots, one or two for each.
         slots: Vec<Slot>,
     },
 }
@@ -49,7 +52,18 @@ impl PlannedTable {
 
 /// Tables by what they were computed from: a change of one pool does not compute the others again.
 #[derive(Default)]
-pub struct Memo(HashMap<String, Computed>);
+pub struct Memo(HashMap<(String, Use), Computed>);
+
+/// What a table is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Use {
+    /// New flows here.
+    New,
+    /// Flows of another PoP.
+    Site(String),
+    /// Owners under the previous seed.
+    PreviousSeed,
+}
 
 struct Computed {
     spec: TableSpec,
@@ -60,39 +74,37 @@ struct Computed {
 impl Memo {
     /// Forgets the tables of pools for which `keep` does not hold.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|name, _| keep(name));
+        self.0.retain(|(name, _), _| keep(name));
     }
 
-    fn table(&mut self, name: &str, spec: TableSpec, candidates: Vec<Candidate>) -> &Table {
-        let known = self.0.get(name).is_some_and(|c| c.spec == spec && c.candidates == candidates);
+    /// The table of a pool for some use.
+    pub fn table(&mut self, name: &str, purpose: Use, spec: TableSpec, candidates: Vec<Candidate>) -> &Table {
+        let key = (name.to_owned(), purpose);
+        let known = self.0.get(&key).is_some_and(|c| c.spec == spec && c.candidates == candidates);
         if !known {
             let table = table::build(&spec, &candidates);
-            self.0.insert(name.to_owned(), Computed { spec, candidates, table });
+            self.0.insert(key.clone(), Computed { spec, candidates, table });
         }
-        &self.0[name].table
+        &self.0[&key].table
     }
 }
 
-/// The slots of `pool`; none at all if it has no backend at this site. `number` gives the member
-/// number of a backend of the pool.
+/// The slots of `pool` for its backends at `site`, as a node at `home` knows them; none at all if
+/// there are none. `number` gives the member number of a backend of the pool.
 ///
 /// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
 /// its flows: draining and filling ones and the runners-up.
 ///
-/// Backends of other sites own nothing: new flows stay where they arrive.
+/// Backends of other sites own nothing.
 pub fn slots(
     pool: &Pool,
     seed: &Seed,
-    pop: &str,
+    home: &str,
+    site: &str,
     number: impl Fn(IpAddr) -> MemberNumber,
     memo: &mut Memo,
 ) -> Vec<Slot> {
-    let candidates: Vec<Candidate> = pool
-        .backends
-        .iter()
-        .filter(|b| b.pop.as_deref().is_none_or(|p| p == pop))
-        .map(|b| Candidate { identity: b.address, weight: b.weight, state: b.state })
-        .collect();
+    let candidates = rescue::candidates(pool, home, site);
     let nobody_serves = candidates.iter().all(|c| c.state != BackendState::Active);
     if candidates.is_empty() || (nobody_serves && pool.encapsulation != Encapsulation::Gue) {
         return Vec::new();
@@ -106,7 +118,7 @@ pub fn slots(
         // Nothing else carries a list.
         hops: if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 },
     };
-    let table = memo.table(&pool.name, spec, candidates);
+    let table = memo.table(&pool.name, Use::New, spec, candidates);
     (0..)
         .zip(table.owners())
         .map(|(slot, &owner)| {
@@ -120,4 +132,26 @@ pub fn slots(
             Slot::new(members)
         })
         .collect()
+}
+
+/// The owners of `pool` under the seed before the present one, for packets that carry a list; none
+/// where nobody owns anything.
+pub fn previous_owners(
+    pool: &Pool,
+    seed: &Seed,
+    home: &str,
+    site: &str,
+    number: impl Fn(IpAddr) -> MemberNumber,
+    memo: &mut Memo,
+) -> Vec<Slot> {
+    let candidates = rescue::candidates(pool, home, site);
+    if pool.encapsulation != Encapsulation::Gue || candidates.iter().all(|c| c.state != BackendState::Active)
+    {
+        return Vec::new();
+    }
+    let numbers: Vec<MemberNumber> = candidates.iter().map(|c| number(c.identity)).collect();
+    let spec =
+        TableSpec { kind: pool.table, slots: pool.slots, margin_ppm: pool.margin_ppm, seed: seed.0, hops: 0 };
+    let table = memo.table(&pool.name, Use::PreviousSeed, spec, candidates);
+    table.owners().iter().map(|owner| Slot::new([numbers[*owner as usize], 0, 0, 0])).collect()
 }

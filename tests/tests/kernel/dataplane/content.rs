@@ -237,7 +237,7 @@ fn a_packet_sees_the_old_state_or_the_new_one() -> Result<()> {
 }
 
 /// A load of the object beside the daemon's, on the same tables.
-struct Traffic {
+pub(super) struct Traffic {
     ebpf: Ebpf,
     verdicts: PerCpuArray<MapData, Packets>,
 }
@@ -253,7 +253,7 @@ struct Packets {
 unsafe impl aya::Pod for Packets {}
 
 impl Traffic {
-    fn load(place: &Place) -> Result<Self> {
+    pub(super) fn load(place: &Place) -> Result<Self> {
         let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/anycast-lb.o");
         let mut loader = EbpfLoader::new();
         for name in ["CONTROL", "ADDRESSES", "SERVICES", "PREFIXES", "VIPS", "POOLS", "SLOTS", "MEMBERS"] {
@@ -264,6 +264,16 @@ impl Traffic {
         program.load()?;
         let verdicts = PerCpuArray::try_from(ebpf.take_map("VERDICTS").context("no counters")?)?;
         Ok(Traffic { ebpf, verdicts })
+    }
+
+    /// What becomes of a frame.
+    pub(super) fn send(&self, frame: &[u8]) -> Result<Vec<u8>> {
+        let program: &Xdp = self.ebpf.program("ingress").context("no program")?.try_into()?;
+        let mut output = [0; 256];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut output), ..Default::default() };
+        let length = program.test_run(options)?.data_size_out as usize;
+        Ok(output.get(..length).context("longer than expected")?.to_vec())
     }
 
     /// Sends packets of many flows to VIP 1, checks every frame that comes out, and gives the packets
@@ -305,7 +315,12 @@ fn check_frame(frame: &[u8]) -> Result<()> {
     ensure!([a, b, c] == [10, 0, 0] && (11..=14).contains(&last), "to {:?}", ip.destination_addr());
     assert_eq!(frame[..12], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1], "link addresses");
     assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum(), "outer checksum");
-    let overhead = if ip.protocol() == ip_number::UDP { 20 + 8 + 4 + 4 } else { 20 };
+    let overhead = if ip.protocol() == ip_number::UDP {
+        // The last byte of the private word says how many hops of 4 bytes follow.
+        36 + 4 * usize::from(frame[14 + 36 - 1])
+    } else {
+        20
+    };
     assert_eq!(frame.len(), 14 + overhead + 40, "length for protocol {:?}", ip.protocol());
     Ok(())
 }
