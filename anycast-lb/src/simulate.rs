@@ -135,7 +135,7 @@ pub fn run(
     let broken = |hops: u8, place: fn(&Flow) -> usize| {
         of_alive(alive_flows.iter().filter(|flow| place(flow) > usize::from(hops)).count())
     };
-    let (without, with): (fn(&Flow) -> usize, fn(&Flow) -> usize) = (|f| f.place, |f| f.place_by_history);
+    let (without, with) = (|flow: &Flow| flow.place, |flow: &Flow| flow.place_by_history);
     let hops = scenario.spec.hops;
     Ok(Outcome {
         peak,
