@@ -137,8 +137,6 @@ impl Dataplane {
     /// whose verifier refuses the program; pinned maps of another build.
     pub fn open(config: &Config) -> Result<(Self, Start), DataplaneError> {
         let lock = InstanceLock::take(&config.state_dir, &config.instance)?;
-        let mut seed = [0; 16];
-        getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
         if !sys::can_wait_for_packets() {
             return Err(DataplaneError::Kernel {
                 feature: "membarrier(MEMBARRIER_CMD_GLOBAL)",
@@ -206,7 +204,7 @@ impl Dataplane {
             relays: Vec::new(),
             names: Names::default(),
             memo: Memo::default(),
-            private_keys: FlowKeys::from_seed(seed),
+            private_keys: private_keys()?,
             ways: HashMap::new(),
             locals: Vec::new(),
             config: None,
@@ -367,6 +365,13 @@ impl Dataplane {
         };
         written
     }
+}
+
+/// Keys that nobody else knows.
+fn private_keys() -> Result<FlowKeys, DataplaneError> {
+    let mut seed = [0; 16];
+    getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
+    Ok(FlowKeys::from_seed(seed))
 }
 
 /// Loads one program of `ebpf`; the others stay out of the kernel.
