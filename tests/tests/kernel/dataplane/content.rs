@@ -9,6 +9,7 @@ use anycast_lb::dataplane::{Dataplane, DataplaneError, Flow};
 use anycast_lb::model::{BackendState, Encapsulation, Pool, Protocol, Vip, VipKey};
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::{Encap, VERDICTS, Verdict};
+use anycast_lb_common::wire::Gue;
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
@@ -316,8 +317,10 @@ fn check_frame(frame: &[u8]) -> Result<()> {
     assert_eq!(frame[..12], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1], "link addresses");
     assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum(), "outer checksum");
     let overhead = if ip.protocol() == ip_number::UDP {
-        // The last byte of the private word says how many hops of 4 bytes follow.
-        36 + 4 * usize::from(frame[14 + 36 - 1])
+        // The list may name every other backend of the pool.
+        let gue: &Gue = bytemuck::from_bytes(&frame[14 + 20 + 8..][..Gue::LEN]);
+        ensure!((4..=4 + 2 * 4).contains(&gue.private_len()), "{gue:?}");
+        20 + 8 + Gue::LEN + gue.private_len()
     } else {
         20
     };
