@@ -7,6 +7,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::Serialize;
 
 use crate::table::quality::{balance, moved};
 use crate::table::{BackendState, Candidate, Table, TableSpec};
@@ -33,8 +36,28 @@ pub struct Scenario {
     pub history: bool,
 }
 
+impl FromStr for Change {
+    type Err = ChangeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || ChangeError(text.to_owned());
+        let (word, count) = text.split_once(':').ok_or_else(refused)?;
+        let count: u32 = count.parse().ok().filter(|n| *n > 0).ok_or_else(refused)?;
+        match word {
+            "add" => Ok(Change::Add(count)),
+            "remove" => Ok(Change::Remove(count)),
+            _ => Err(refused()),
+        }
+    }
+}
+
+/// A text is no change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no change; write add:N or remove:N, N from 1")]
+pub struct ChangeError(String);
+
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Busiest backend relative to its due share, the worst of all tables. 1 is perfect.
     pub peak: f64,
@@ -46,6 +69,19 @@ pub struct Outcome {
     pub extra_moved: f64,
     /// Of the same slots: those whose first owner was not listed after some change.
     pub broken: f64,
+    /// The same for every number of hops from none to the scenario's, with and without history.
+    pub depths: Vec<Depth>,
+}
+
+/// What so many hops save.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Depth {
+    /// Backends that a packet lists after the owner.
+    pub hops: u8,
+    /// [`Outcome::broken`] where nodes list the runners-up of their present table alone.
+    pub broken_without_history: f64,
+    /// The same where they know earlier owners and list those first.
+    pub broken_with_history: f64,
 }
 
 /// A seed from a small number, for people who compare runs.
@@ -88,7 +124,7 @@ pub fn run(
         last = build(&scenario.spec, &pool);
         peak = balance(&last, &pool).map_or(peak, |b| b.peak.max(peak));
         for (slot, flow) in (0..).zip(&mut flows) {
-            flow.meet(last.hops(slot), last.owners()[slot as usize], &pool, scenario);
+            flow.meet(last.hops(slot), last.owners()[slot as usize], &pool);
         }
     }
 
@@ -96,11 +132,23 @@ pub fn run(
     let alive_flows: Vec<&Flow> = flows.iter().filter(|flow| alive.contains(&flow.home)).collect();
     let moved = moved((&first, &first_pool), (&last, &pool));
     let of_alive = |n: usize| if alive_flows.is_empty() { 0.0 } else { n as f64 / alive_flows.len() as f64 };
+    let broken = |hops: u8, place: fn(&Flow) -> usize| {
+        of_alive(alive_flows.iter().filter(|flow| place(flow) > usize::from(hops)).count())
+    };
+    let (without, with) = (|flow: &Flow| flow.place, |flow: &Flow| flow.place_by_history);
+    let hops = scenario.spec.hops;
     Ok(Outcome {
         peak,
         unavoidable: f64::from(moved.called_for) / slots as f64,
         extra_moved: of_alive(moved.extra as usize),
-        broken: of_alive(alive_flows.iter().filter(|flow| flow.broken).count()),
+        broken: broken(hops, if scenario.history { with } else { without }),
+        depths: (0..=hops)
+            .map(|hops| Depth {
+                hops,
+                broken_without_history: broken(hops, without),
+                broken_with_history: broken(hops, with),
+            })
+            .collect(),
     })
 }
 
@@ -129,36 +177,44 @@ struct Flow {
     home: IpAddr,
     /// Owners so far, the newest first, each once.
     owners: Vec<IpAddr>,
-    broken: bool,
+    /// The last place at which a list named the home, 0 being the owner's; beyond all lists if it
+    /// was not named once.
+    place: usize,
+    /// The same for lists that name earlier owners first.
+    place_by_history: usize,
 }
 
 impl Flow {
     fn new(home: IpAddr) -> Self {
-        Flow { home, owners: vec![home], broken: false }
+        Flow { home, owners: vec![home], place: 0, place_by_history: 0 }
     }
 
     /// A packet of the flow meets a new table.
-    fn meet(
-        &mut self,
-        ranking: impl Iterator<Item = u32>,
-        owner: u32,
-        pool: &[Candidate],
-        scenario: &Scenario,
-    ) {
+    fn meet(&mut self, ranking: impl Iterator<Item = u32> + Clone, owner: u32, pool: &[Candidate]) {
         let owner = pool[owner as usize].identity;
-        let known = self.owners.iter().copied().filter(|_| scenario.history);
-        let gone = |address: &IpAddr| !pool.iter().any(|c| c.identity == *address);
-        let mut listed: Vec<IpAddr> = Vec::with_capacity(1 + usize::from(scenario.spec.hops));
-        let hops = known.filter(|a| !gone(a)).chain(ranking.map(|i| pool[i as usize].identity));
-        for address in std::iter::once(owner).chain(hops) {
-            if listed.len() <= usize::from(scenario.spec.hops) && !listed.contains(&address) {
-                listed.push(address);
-            }
-        }
-        self.broken |= !listed.contains(&self.home);
+        let ranking = std::iter::once(owner).chain(ranking.map(|i| pool[i as usize].identity));
+        self.place = self.place.max(place(self.home, ranking.clone()));
+        let there = |address: &IpAddr| pool.iter().any(|c| c.identity == *address);
+        let known = self.owners.iter().copied().filter(there);
+        let by_history = place(self.home, std::iter::once(owner).chain(known).chain(ranking));
+        self.place_by_history = self.place_by_history.max(by_history);
         self.owners.retain(|earlier| *earlier != owner);
         self.owners.insert(0, owner);
     }
+}
+
+/// Where `home` is named, each address counting once; `usize::MAX` if it is not.
+fn place(home: IpAddr, list: impl Iterator<Item = IpAddr>) -> usize {
+    let mut before: Vec<IpAddr> = Vec::new();
+    for address in list {
+        if address == home {
+            return before.len();
+        }
+        if !before.contains(&address) {
+            before.push(address);
+        }
+    }
+    usize::MAX
 }
 
 fn owners<'a>(table: &'a Table, pool: &'a [Candidate]) -> impl Iterator<Item = IpAddr> + 'a {
@@ -223,6 +279,29 @@ mod tests {
             for changes in [&[Change::Add(1); 5][..], &[Change::Add(5)]] {
                 let found = outcome(&scenario(number, 100, changes));
                 assert!(found.broken <= 0.0005, "seed {number}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_hop_saves_flows_and_history_saves_more() {
+        let mut scenario = scenario(1, 10, &[Change::Add(1); 5]);
+        scenario.history = true;
+        let found = outcome(&scenario);
+        assert_eq!(found.depths.iter().map(|d| d.hops).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        for pair in found.depths.windows(2) {
+            assert!(pair[1].broken_without_history < pair[0].broken_without_history, "{found:?}");
+            assert!(pair[1].broken_with_history < pair[0].broken_with_history, "{found:?}");
+            assert!(pair[1].broken_with_history < pair[1].broken_without_history, "{found:?}");
+        }
+        // A run with fewer hops says the same of them.
+        for depth in &found.depths {
+            scenario.spec.hops = depth.hops;
+            for (history, broken) in
+                [(true, depth.broken_with_history), (false, depth.broken_without_history)]
+            {
+                scenario.history = history;
+                assert_eq!(outcome(&scenario).broken, broken);
             }
         }
     }

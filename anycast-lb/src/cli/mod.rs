@@ -10,8 +10,10 @@ mod detach;
 mod error;
 mod logging;
 mod pool;
+mod pop;
 mod reload;
 mod run;
+mod simulate;
 mod stats;
 mod status;
 mod table;
@@ -80,6 +82,9 @@ enum Command {
     /// Sets of backends
     #[command(subcommand)]
     Pool(pool::Pool),
+    /// Sites
+    #[command(subcommand)]
+    Pop(pop::Pop),
     /// Servers
     #[command(subcommand)]
     Backend(backend::Backend),
@@ -87,6 +92,8 @@ enum Command {
     Reload(reload::Reload),
     /// Tell where a flow goes
     Trace(trace::Trace),
+    /// Play membership changes through, without touching anything
+    Simulate(simulate::Simulate),
     /// Take the data plane off the NICs
     Detach(detach::Detach),
     /// Print completions for a shell
@@ -207,10 +214,12 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Check(check) => check.execute(&context),
         Command::Detach(detach) => detach.execute(&context),
         Command::Completions(completions) => completions.execute(&context),
+        Command::Simulate(simulate) => simulate.execute(&context),
         Command::Status(status) => context.block_on(status.execute(&context)),
         Command::Stats(stats) => context.block_on(stats.execute(&context)),
         Command::Vip(vip) => context.block_on(vip.execute(&context)),
         Command::Pool(pool) => context.block_on(pool.execute(&context)),
+        Command::Pop(pop) => context.block_on(pop.execute(&context)),
         Command::Backend(backend) => context.block_on(backend.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
@@ -252,6 +261,9 @@ mod tests {
             "pool show web",
             "pool add web --encapsulation ipip",
             "pool remove web",
+            "pop list",
+            "pop drain fra1 --expect-generation 3",
+            "pop undrain fra1",
             "backend list",
             "backend add 10.0.0.13 --pool web --weight 50",
             "backend remove 10.0.0.13",
@@ -267,6 +279,8 @@ mod tests {
             "reload --dry-run --socket /tmp/s",
             "trace tcp 192.0.2.7:51234 203.0.113.1:443",
             "trace -",
+            "simulate --backends 100 --change remove:1 --change add:1 --hops 3 --history --table maglev \
+             --margin 0.03 --slots 65536 --seed 1 --json",
             "detach --config x.toml",
             "completions bash",
         ] {

@@ -92,8 +92,12 @@ pub struct Loaded {
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
     let read = source::read(path)?;
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let surroundings =
-        Surroundings { overrides: overrides.clone(), host: host.trim().to_owned(), seed: None };
+    let surroundings = Surroundings {
+        overrides: overrides.clone(),
+        host: host.trim().to_owned(),
+        seed: None,
+        seed_previous: None,
+    };
     let understood = understand(&read.files, &surroundings, !read.problems.is_empty());
     let mut problems = read.problems;
     match understood {
@@ -102,7 +106,8 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
             notices.append(&mut understood.notices);
             let Surroundings { overrides, host, .. } = surroundings;
             let seed = understood.config.seed.clone();
-            let sources = Sources { files: read.files, overrides, host, seed };
+            let seed_previous = understood.config.seed_previous.clone();
+            let sources = Sources { files: read.files, overrides, host, seed, seed_previous };
             Ok(Loaded { config: understood.config, sources, notices, log: understood.log })
         }
         Ok(_) => Err(Problems(problems)),

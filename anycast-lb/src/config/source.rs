@@ -43,6 +43,8 @@ pub struct Sources {
     /// The seed that was read. A change to a pool must not pick up a seed that was replaced in
     /// the meantime: that is a change of its own, made by a reload.
     pub(super) seed: Option<Seed>,
+    /// The previous seed that was read with it.
+    pub(super) seed_previous: Option<Seed>,
 }
 
 impl Sources {

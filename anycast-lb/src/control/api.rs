@@ -16,11 +16,14 @@
 //! | `POST /v1/backends` | [`AddBackend`] | [`Changed`] |
 //! | `PATCH /v1/backends/{address}` | [`PatchBackend`] | [`Changed`] |
 //! | `DELETE /v1/backends/{address}` | query [`BackendCondition`] | [`Changed`] |
+//! | `GET /v1/pops` | | [`Pops`] |
+//! | `PATCH /v1/pops/{name}` | [`PatchPop`] | [`Changed`] |
 //! | `POST /v1/reload` | [`Reload`] | [`Changed`] |
 //! | `POST /v1/trace` | [`TraceFlows`] | [`Traces`] |
 
 mod change;
 mod lists;
+mod pops;
 mod stats;
 mod status;
 mod trace;
@@ -31,6 +34,7 @@ pub use change::{
     AddBackend, AddPool, AddVip, BackendCondition, ChangeRow, Changed, Condition, PatchBackend, Reload,
 };
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
+pub use pops::{PatchPop, PopRow, Pops};
 pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
 pub use status::{HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
 pub use trace::{FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};

@@ -7,14 +7,14 @@ use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{
     AddBackend, AddPool, AddVip, Answer, BackendCondition, Condition, ErrorAnswer, ErrorBody, MAX_FLOWS,
-    PatchBackend, Reload, TraceFlows,
+    PatchBackend, PatchPop, Reload, TraceFlows,
 };
 use super::view;
 use crate::config::edit::Edit;
@@ -39,6 +39,8 @@ pub fn router(handle: Handle) -> Router {
         .route("/v1/pools/{name}", get(show_pool).delete(remove_pool))
         .route("/v1/backends", get(|daemon| look(daemon, |v| view::backends(v))).post(add_backend))
         .route("/v1/backends/{address}", delete(remove_backend).patch(patch_backend))
+        .route("/v1/pops", get(|daemon| look(daemon, |v| Ok(view::pops(v.core.config())))))
+        .route("/v1/pops/{name}", patch(patch_pop))
         .route("/v1/reload", post(reload))
         .route("/v1/trace", post(trace))
         .fallback(no_route)
@@ -181,6 +183,14 @@ fn backend_edits(address: &str, body: &PatchBackend) -> Result<Vec<Edit>, Failur
         );
     }
     Ok(edits)
+}
+
+async fn patch_pop(State(daemon): Daemon, Path(pop): Path<String>, Body(body): Body<PatchPop>) -> Response {
+    let state_word = |drained| if drained { "drained" } else { "active" };
+    match word_of(&body.state, "state of a PoP", [false, true], state_word) {
+        Ok(drained) => edit(&daemon, body.expect_generation, vec![Edit::SetPop { pop, drained }]).await,
+        Err(failure) => answer::<()>(Err(failure)),
+    }
 }
 
 async fn reload(State(daemon): Daemon, Body(body): Body<Reload>) -> Response {

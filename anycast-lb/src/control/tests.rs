@@ -68,7 +68,7 @@ impl Running {
 #[tokio::test]
 async fn every_answer_is_one_object_with_its_schema() {
     let running = running().await;
-    for path in ["status", "stats", "vips", "pools", "pools/web", "backends"] {
+    for path in ["status", "stats", "vips", "pools", "pools/web", "backends", "pops"] {
         assert_eq!(running.get(&format!("/v1/{path}")).await["schema"], 1, "{path}");
     }
 }
@@ -168,6 +168,21 @@ async fn health_is_told_by_patch_and_is_no_change_of_the_configuration() {
 }
 
 #[tokio::test]
+async fn a_pop_is_drained_by_patch() {
+    let running = running().await;
+    let body = json!({"state": "drained", "expect_generation": 1});
+    let changed = running.ask(Method::PATCH, "/v1/pops/fra1", body).await.expect("changes");
+    let row = json!({"subject": "setting", "name": "drained_pops", "what": "changed", "detail": "- -> fra1"});
+    assert_eq!(changed["changes"], json!([row]));
+    assert_eq!(
+        running.get("/v1/pops").await["pops"],
+        json!([{"pop": "fra1", "own": true, "state": "drained", "backends": 2, "active": 2, "rescues": 0}])
+    );
+    running.ask(Method::PATCH, "/v1/pops/fra1", json!({"state": "active"})).await.expect("changes");
+    assert_eq!(running.get("/v1/pops").await["pops"][0]["state"], "active");
+}
+
+#[tokio::test]
 async fn a_backend_is_removed_by_its_quoted_path() {
     let running = running().await;
     let path = format!("/v1/backends/{}?pool=web&expect_generation=1", quote("10.0.0.12"));
@@ -198,6 +213,7 @@ async fn refusals_carry_a_code_and_the_right_status() {
         (Method::PATCH, "/v1/backends/nonsense", json!({"weight": 5}), "invalid_request"),
         (Method::POST, "/v1/pools", json!({"pool": "x", "encapsulation": "pigeon"}), "invalid_request"),
         (Method::POST, "/v1/reload", json!({"dryrun": true}), "invalid_request"),
+        (Method::PATCH, "/v1/pops/fra1", json!({"state": "gone"}), "invalid_request"),
         (Method::GET, "/v1/pools/none", json!(null), "not_found"),
         (Method::GET, "/v1/nothing", json!(null), "not_found"),
         (Method::PUT, "/v1/status", json!(null), "invalid_request"),

@@ -8,8 +8,8 @@ use anycast_lb_common::abi::{self, Counter, Encap, Kind, Program};
 
 use super::api::{
     BackendCount, BackendRow, Backends, ChangeRow, Changed, FlowSpec, FrameWay, HostFinding, InterfaceStatus,
-    MemberStatus, NextHopStatus, OuterHeader, PoolDetail, PoolFingerprint, PoolRow, Pools, Stats, Status,
-    TraceRow, Traces, Unresolved, VerdictCount, VipCount, VipRow, Vips,
+    MemberStatus, NextHopStatus, OuterHeader, PoolDetail, PoolFingerprint, PoolRow, Pools, PopRow, Pops,
+    Stats, Status, TraceRow, Traces, Unresolved, VerdictCount, VipCount, VipRow, Vips,
 };
 use crate::daemon::core::Outcome;
 use crate::daemon::diff::{encapsulation_name, state_name, table_name};
@@ -17,8 +17,9 @@ use crate::daemon::run::View;
 use crate::daemon::{Code, Failure};
 use crate::dataplane::{Flow, Start, Way};
 use crate::host::{Finding, Severity};
-use crate::model::{Backend, Config, Encapsulation, Pool, Protocol, Role, VipKey};
+use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, Protocol, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
+use crate::plan::{Sites, candidates};
 
 /// What is said of a backend that the resolver has not spoken of.
 const NO_ANSWER: &str = "not looked up yet";
@@ -204,6 +205,24 @@ pub fn pool(view: &View<'_>, name: &str) -> Result<PoolDetail, Failure> {
     Ok(PoolDetail { row: pool_row(view, config, pool)?, members: members(view, &counters, pool)? })
 }
 
+/// All PoPs.
+pub fn pops(config: &Config) -> Pops {
+    let home = config.pop.as_str();
+    let row = |pop: &str| {
+        let backends = || config.pools.iter().flat_map(|p| &p.backends).filter(|b| b.site(home) == pop);
+        let rescues = |p: &&Pool| Sites::of(p, home, &config.drained_pops).rescue.contains(&pop);
+        PopRow {
+            pop: pop.to_owned(),
+            own: pop == home,
+            state: if config.drained_pops.iter().any(|d| d == pop) { "drained" } else { "active" }.to_owned(),
+            backends: backends().count(),
+            active: backends().filter(|b| b.state == BackendState::Active).count(),
+            rescues: config.pools.iter().filter(rescues).count(),
+        }
+    };
+    Pops { pops: config.pops().into_iter().map(row).collect() }
+}
+
 /// All backends.
 pub fn backends(view: &View<'_>) -> Result<Backends, Failure> {
     let counters = member_counters(view)?;
@@ -216,6 +235,7 @@ pub fn backends(view: &View<'_>) -> Result<Backends, Failure> {
 
 fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Failure> {
     let now = Instant::now();
+    let owner = Sites::of(pool, &config.pop, &config.drained_pops).owner;
     Ok(PoolRow {
         pool: pool.name.clone(),
         encapsulation: encapsulation_name(pool.encapsulation).to_owned(),
@@ -223,10 +243,9 @@ fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Fa
         slots: pool.slots,
         vips: config.vips.iter().filter(|v| v.pool == pool.name).count(),
         backends: pool.backends.len(),
-        active: pool
-            .backends
+        active: candidates(pool, &config.pop, owner)
             .iter()
-            .filter(|b| view.core.report(now, &pool.name, b.address).is_some_and(|r| r.serves()))
+            .filter(|c| view.core.report(now, &pool.name, c.identity).is_some_and(|r| r.serves()))
             .count(),
         owners: view.dataplane.owners(&pool.name)?.fingerprint,
     })

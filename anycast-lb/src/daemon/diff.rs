@@ -141,7 +141,19 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
     setting("node", old.node != new.node, arrow(&old.node, &new.node));
     setting("pop", old.pop != new.pop, arrow(&old.pop, &new.pop));
     // The seed is secret: that it changed is all that is said.
-    setting("hash_seed", old.seed != new.seed, "every flow may move".to_owned());
+    let listed = new.seed_previous.is_some() && new.seed_previous == old.seed;
+    let seed = if listed { "every flow may move, its old owner is listed" } else { "every flow may move" };
+    setting("hash_seed", old.seed != new.seed, seed.to_owned());
+    setting(
+        "hash_seed_previous",
+        old.seed_previous != new.seed_previous,
+        if new.seed_previous.is_some() { "the owner under it is listed" } else { "no longer listed" }
+            .to_owned(),
+    );
+    let drained = |c: &Config| {
+        if c.drained_pops.is_empty() { "-".to_owned() } else { c.drained_pops.join("+") }
+    };
+    setting("drained_pops", old.drained_pops != new.drained_pops, arrow(&drained(old), &drained(new)));
     let unmatched = |c: &Config| if c.unmatched_pass { "pass" } else { "drop" };
     setting("unmatched", old.unmatched_pass != new.unmatched_pass, arrow(unmatched(old), unmatched(new)));
     setting(
@@ -292,8 +304,17 @@ mod tests {
         let old = testing::config();
         let mut new = old.clone();
         new.seed = Some(crate::model::Seed([0xab; 16]));
-        let lines = lines(&old, &new);
-        assert_eq!(lines, ["setting hash_seed changed: every flow may move"]);
+        assert_eq!(lines(&old, &new), ["setting hash_seed changed: every flow may move"]);
+        new.seed_previous = old.seed.clone();
+        new.drained_pops = vec!["fra1".to_owned(), "sin1".to_owned()];
+        assert_eq!(
+            lines(&old, &new),
+            [
+                "setting hash_seed changed: every flow may move, its old owner is listed",
+                "setting hash_seed_previous changed: the owner under it is listed",
+                "setting drained_pops changed: - -> fra1+sin1",
+            ]
+        );
     }
 
     #[test]

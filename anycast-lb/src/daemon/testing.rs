@@ -64,6 +64,8 @@ pub fn config() -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         metrics: None,
+        seed_previous: None,
+        drained_pops: Vec::new(),
     }
 }
 
@@ -292,6 +294,11 @@ impl HostPort for Fake {
 
 /// The few edits that the tests make.
 fn apply_edit(config: &mut Config, edit: &Edit) {
+    if let Edit::SetPop { pop, drained } = edit {
+        config.drained_pops.retain(|p| p != pop);
+        config.drained_pops.extend(drained.then(|| pop.clone()));
+        return;
+    }
     for pool in &mut config.pools {
         match edit {
             Edit::SetWeight { address, weight, .. } => {

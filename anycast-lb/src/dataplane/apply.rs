@@ -1,17 +1,21 @@
 //! Writes a plan into the maps so that every packet sees the old state or the new one.
 //!
 //! What nothing names yet is written first, then the words that name it, from the inside out:
-//! members, tables, pools, VIPs, and last the half of the service tables that is not in force, which
-//! is then put in force by one store. When no packet can be looking at the old state any more, what
+//! members, tables, the half of the service tables that is not in force, pools, VIPs, and last the
+//! word that puts that half in force. When no packet can be looking at the old state any more, what
 //! only that one named is cleared, and from then on its numbers are free.
+//!
+//! A change of the seed puts other tables and other hash keys in force, which are not one word. So
+//! the owners under the old seed are put in force before either: whichever a packet sees for the
+//! microsecond between, it lists the backend that holds its flow.
 
 use std::collections::{HashMap, HashSet};
 use std::mem::offset_of;
 use std::net::IpAddr;
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, Buffer, Control, MAX_PREFIXES, Member, MemberFlags, PoolEntry, PrefixEntry, SERVICE_SLOTS,
-    VipEntry,
+    ADDRESS_SLOTS, Buffer, Control, FlowKeys, MAX_PREFIXES, Member, MemberFlags, PoolEntry, PrefixEntry,
+    SERVICE_SLOTS, VipEntry,
 };
 use bytemuck::Zeroable;
 
@@ -58,21 +62,32 @@ pub(super) fn write(
         }
     }
     for pool in &plan.pools {
-        let number = u32::from(pool.number);
-        if let PlannedTable::Write { at, slots } = &pool.table {
-            for (i, slot) in (at.base..).zip(slots) {
-                tables.slots.store(i, slot);
+        for table in [&pool.table, &pool.previous] {
+            if let PlannedTable::Write { at, slots } = table {
+                for (i, slot) in (at.base..).zip(slots) {
+                    tables.slots.store(i, slot);
+                }
             }
         }
+        let number = u32::from(pool.number);
         // The identity first: a number that has a table is never without an owner.
         tables.pools.store_part(number, offset_of!(PoolEntry, identity), &pool.identity);
+        // What is no longer wanted is cleared when nobody looks at it any more.
+        if !matches!(pool.previous, PlannedTable::Empty) {
+            let previous = pool.previous.location().to_word();
+            tables.pools.store_part(number, offset_of!(PoolEntry, previous), &previous);
+        }
+    }
+    let half = prepare_half(tables, plan);
+    begin_seed_change(tables, plan);
+    for pool in &plan.pools {
         let table = pool.table.location().to_word();
-        tables.pools.store_part(number, offset_of!(PoolEntry, table), &table);
+        tables.pools.store_part(pool.number.into(), offset_of!(PoolEntry, table), &table);
     }
     for vip in &plan.vips {
         tables.vips.store(vip.number.into(), &vip.entry);
     }
-    flip(tables, plan);
+    tables.control.store_part(0, offset_of!(Control, active), &u64::from(half));
 
     sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
     clear(tables, plan, previous);
@@ -110,7 +125,28 @@ pub(super) fn store_member(tables: &Tables, number: u32, new: &Member) {
     store(way, new_words[way]);
 }
 
-fn flip(tables: &Tables, plan: &Plan) {
+/// Where the header of a half lies.
+const fn header_at(half: u32) -> usize {
+    offset_of!(Control, buffers) + half as usize * size_of::<Buffer>()
+}
+
+/// Has packets list the owner under the old seed as well while that seed is still in force.
+fn begin_seed_change(tables: &Tables, plan: &Plan) {
+    /// Two fields in one word.
+    const SEED_CHANGE: usize = offset_of!(Buffer, seed_change);
+    let half = tables.active();
+    let header = tables.control.load(0).buffers[half as usize];
+    let Some(previous_keys) = plan.previous_keys else { return };
+    if header.seed_change != 0 || header.keys != previous_keys {
+        return;
+    }
+    // Nothing looks at the keys before the word that says they count.
+    tables.control.store_part(0, header_at(half) + offset_of!(Buffer, previous_keys), &previous_keys);
+    tables.control.store_part(0, header_at(half) + SEED_CHANGE, &[1_u32, header.reserved]);
+}
+
+/// Fills the half of the service tables that is not in force, and gives its number.
+fn prepare_half(tables: &Tables, plan: &Plan) -> u32 {
     let half = 1 - tables.active();
     for (i, entry) in (half * ADDRESS_SLOTS..).zip(&plan.services.addresses) {
         tables.addresses.store(i, entry);
@@ -125,14 +161,15 @@ fn flip(tables: &Tables, plan: &Plan) {
     }
     let header = Buffer {
         keys: plan.keys,
+        previous_keys: plan.previous_keys.unwrap_or_else(FlowKeys::zeroed),
+        seed_change: plan.previous_keys.is_some().into(),
         salt: plan.services.salt,
         prefixes: plan.prefixes.len() as u32,
         unmatched_pass: plan.unmatched_pass.into(),
         ..Buffer::zeroed()
     };
-    let at = offset_of!(Control, buffers) + half as usize * size_of::<Buffer>();
-    tables.control.store_part(0, at, &header);
-    tables.control.store_part(0, offset_of!(Control, active), &u64::from(half));
+    tables.control.store_part(0, header_at(half), &header);
+    half
 }
 
 /// Forgets what only the previous state named.
@@ -144,6 +181,9 @@ fn clear(tables: &Tables, plan: &Plan, previous: &Previous) {
     let pools: HashSet<u16> = plan.pools.iter().map(|p| p.number).collect();
     for number in previous.pools.keys().filter(|n| !pools.contains(n)) {
         tables.pools.store((*number).into(), &PoolEntry::zeroed());
+    }
+    for pool in plan.pools.iter().filter(|p| p.previous == PlannedTable::Empty) {
+        tables.pools.store_part(pool.number.into(), offset_of!(PoolEntry, previous), &0_u64);
     }
     let members: HashSet<u16> = plan.members.iter().map(|m| m.number).collect();
     for number in previous.members.keys().filter(|n| !members.contains(n)) {

@@ -10,7 +10,7 @@ use bytemuck::Pod;
 
 use super::error::DataplaneError;
 use super::mmap::MappedArray;
-use crate::plan::{Previous, Services};
+use crate::plan::{self, Previous, Services};
 
 /// All table maps.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ impl Tables {
             addresses,
             pools: pools.iter().map(|(n, p)| (*n, p.identity)).collect(),
             tables: pools.iter().map(|(n, p)| (*n, TableRef::from_word(p.table))).collect(),
+            previous_tables: pools.iter().map(|(n, p)| (*n, TableRef::from_word(p.previous))).collect(),
             members: (0..)
                 .zip(self.members.iter())
                 .filter(|(_, m)| m.identity != 0)
@@ -67,9 +68,9 @@ impl Tables {
         }
     }
 
-    /// The slots of the table at `at`; none if it does not lie in the arena.
+    /// The words of the table at `at`; none if it does not lie in the arena.
     pub fn table(&self, at: TableRef) -> Vec<Slot> {
-        let end = u64::from(at.base) + (1_u64 << at.bits.min(32));
+        let end = u64::from(at.base) + plan::words(at);
         if end > u64::from(self.slots.len()) {
             return Vec::new();
         }

@@ -209,7 +209,8 @@ impl Guess {
             _ => return nothing,
         };
         let slot = table.slot(hash);
-        let member = tables.slots.load(table.base.wrapping_add(slot)).member(0);
+        let word = slot.wrapping_mul(if table.words < 2 { 1 } else { 2 });
+        let member = tables.slots.load(table.base.wrapping_add(word)).member(0);
         Guess { vip, slot: Some(slot), member }
     }
 }

@@ -120,6 +120,8 @@ mod tests {
             prefixes: vec![],
             allowed_senders: vec![],
             metrics: None,
+            seed_previous: None,
+            drained_pops: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! else. Values of these types obey every rule of the configuration language, so nothing behind
 //! this border checks them again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -111,6 +112,13 @@ pub struct Backend {
     pub pop: Option<String>,
 }
 
+impl Backend {
+    /// Its site, on a node at `home`.
+    pub fn site<'a>(&'a self, home: &'a str) -> &'a str {
+        self.pop.as_deref().unwrap_or(home)
+    }
+}
+
 /// A set of backends that share one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -124,9 +132,10 @@ pub struct Pool {
     pub slots: u32,
     /// How much more than its share a backend may own, in parts per million.
     pub margin_ppm: u32,
-    /// Most hops a packet carries, 0 to 3.
+    /// Most hops within a PoP that a packet carries, 0 to 3.
     pub hops: u8,
-    /// Other PoPs, in the order in which a lost packet is sent there.
+    /// PoPs in the order in which a packet is sent there whose flow is not found here; the node's own
+    /// counts for nothing in it.
     pub rescue: Vec<String>,
     /// How long a joining backend stays `filling`.
     pub fill_time: Duration,
@@ -187,6 +196,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Seed of the flow hash; none on a backend.
     pub seed: Option<Seed>,
+    /// The seed before it, while the seed is being changed; never the same.
+    pub seed_previous: Option<Seed>,
+    /// Sites that take no new flows, each once, in file order.
+    pub drained_pops: Vec<String>,
     /// Whether packets that match no service are passed (`unmatched = "pass"`).
     pub unmatched_pass: bool,
     /// Outer source addresses, at most one a family; none = the interface's own.
@@ -205,4 +218,13 @@ pub struct Config {
     pub allowed_senders: Vec<IpNet>,
     /// Metrics listener and the like come later; kept so that the file is valid for all work.
     pub metrics: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Every PoP that is named: the node's own, those of backends, those that rescue, drained ones.
+    pub fn pops(&self) -> BTreeSet<&str> {
+        let backends = self.pools.iter().flat_map(|p| &p.backends).map(|b| b.site(&self.pop));
+        let rescue = self.pools.iter().flat_map(|p| &p.rescue).chain(&self.drained_pops).map(String::as_str);
+        std::iter::once(self.pop.as_str()).chain(backends).chain(rescue).collect()
+    }
 }

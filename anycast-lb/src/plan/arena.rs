@@ -4,12 +4,22 @@ use std::collections::BTreeMap;
 
 use anycast_lb_common::abi::{ARENA_SLOTS, TableRef};
 
+/// Words of the arena that `table` takes: one for each slot, or two. 0 if there is no table.
+pub fn words(table: TableRef) -> u64 {
+    if table.bits == 0 {
+        return 0;
+    }
+    // As the packet path reads it, whatever a damaged map says.
+    let words = if table.words < 2 { 1 } else { 2 };
+    words << table.bits.min(62)
+}
+
 /// The arena has no hole that is large enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
-    /// Slots the table needs, in one piece.
+    /// Words the table needs, in one piece.
     pub needed: u64,
-    /// Slots that are free, in all pieces together.
+    /// Words that are free, in all pieces together.
     pub free: u64,
 }
 
@@ -30,9 +40,11 @@ impl Arena {
         arena
     }
 
-    /// The lowest free region for 2^`bits` slots (`bits` at least 1), from now on in use.
-    pub fn allocate(&mut self, bits: u8) -> Result<TableRef, Full> {
-        let length = 1_u64 << bits;
+    /// The lowest free region for 2^`bits` slots (`bits` at least 1) of `words` words (1 or 2), from
+    /// now on in use.
+    pub fn allocate(&mut self, bits: u8, words: u8) -> Result<TableRef, Full> {
+        let mut table = TableRef { base: 0, bits, words, reserved: [0; 2] };
+        let length = self::words(table);
         let mut start = 0;
         for (&from, &to) in &self.used {
             if start + length <= from {
@@ -45,7 +57,7 @@ impl Arena {
             return Err(Full { needed: length, free: u64::from(ARENA_SLOTS).saturating_sub(used) });
         }
         // Fits: `start` is below ARENA_SLOTS, a u32.
-        let table = TableRef { base: start as u32, bits, words: 1, reserved: [0; 2] };
+        table.base = start as u32;
         self.mark(table);
         Ok(table)
     }
@@ -53,7 +65,7 @@ impl Arena {
     fn mark(&mut self, table: TableRef) {
         if table.bits != 0 {
             let start = u64::from(table.base);
-            let end = start + (1_u64 << table.bits.min(63));
+            let end = start + words(table);
             // Two tables at one place do not happen; should a damaged map say so, the longer one counts.
             let known = self.used.entry(start).or_insert(end);
             *known = end.max(*known);
@@ -67,46 +79,56 @@ mod tests {
     use proptest::prelude::*;
 
     fn region(t: &TableRef) -> (u64, u64) {
-        (u64::from(t.base), u64::from(t.base) + (1 << t.bits))
+        (u64::from(t.base), u64::from(t.base) + words(*t))
     }
 
     #[test]
     fn holes_are_used_first() {
         let mut arena = Arena::default();
-        let tables: Vec<_> = (0..4).map(|_| arena.allocate(4).expect("room")).collect();
+        let tables: Vec<_> = (0..4).map(|_| arena.allocate(4, 1).expect("room")).collect();
         assert_eq!(tables.iter().map(|t| t.base).collect::<Vec<_>>(), [0, 16, 32, 48]);
         let mut arena = Arena::new([tables[0], tables[3]]);
-        assert_eq!(arena.allocate(5).expect("room").base, 64, "32 slots at 16 would not be aligned");
-        assert_eq!(arena.allocate(4).expect("room").base, 16);
+        assert_eq!(arena.allocate(5, 1).expect("room").base, 64, "32 slots at 16 would not be aligned");
+        assert_eq!(arena.allocate(4, 1).expect("room").base, 16);
+    }
+
+    #[test]
+    fn wide_slots_take_twice_the_room() {
+        let mut arena = Arena::default();
+        let wide = arena.allocate(4, 2).expect("room");
+        assert_eq!((wide.base, wide.words, words(wide)), (0, 2, 32));
+        assert_eq!(arena.allocate(4, 1).expect("room").base, 32);
+        assert_eq!(Arena::new([wide]).allocate(4, 1).expect("room").base, 32);
     }
 
     #[test]
     fn a_full_arena_says_how_full() {
         let mut arena = Arena::default();
         let all = ARENA_SLOTS.trailing_zeros() as u8;
-        arena.allocate(all - 1).expect("half");
+        arena.allocate(all - 1, 1).expect("half");
         assert_eq!(
-            arena.allocate(all),
+            arena.allocate(all, 1),
             Err(Full { needed: u64::from(ARENA_SLOTS), free: u64::from(ARENA_SLOTS) / 2 })
         );
-        arena.allocate(all - 1).expect("the other half");
-        assert_eq!(arena.allocate(1), Err(Full { needed: 2, free: 0 }));
+        arena.allocate(all - 1, 1).expect("the other half");
+        assert_eq!(arena.allocate(1, 1), Err(Full { needed: 2, free: 0 }));
     }
 
     proptest! {
         #[test]
         fn regions_are_aligned_inside_and_disjoint(
-            steps in proptest::collection::vec((1u8..20, any::<prop::sample::Index>(), any::<bool>()), 1..60),
+            steps in proptest::collection::vec((1u8..20, 1u8..=2, any::<prop::sample::Index>(), any::<bool>()), 1..60),
         ) {
             let mut tables: Vec<TableRef> = Vec::new();
-            for (bits, victim, free) in steps {
+            for (bits, words, victim, free) in steps {
                 if free && !tables.is_empty() {
                     tables.swap_remove(victim.index(tables.len()));
                 }
-                let Ok(table) = Arena::new(tables.iter().copied()).allocate(bits) else { continue };
+                let Ok(table) = Arena::new(tables.iter().copied()).allocate(bits, words) else { continue };
                 let (start, end) = region(&table);
                 prop_assert!(end <= u64::from(ARENA_SLOTS));
-                prop_assert_eq!(start % (1 << bits), 0);
+                prop_assert_eq!(end - start, u64::from(words) << bits);
+                prop_assert_eq!(start % (end - start), 0);
                 for other in &tables {
                     let (from, to) = region(other);
                     prop_assert!(end <= from || to <= start);

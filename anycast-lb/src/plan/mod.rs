@@ -25,10 +25,13 @@ mod identity;
 mod members;
 mod numbering;
 mod pools;
+mod rescue;
 mod services;
 
+pub use arena::words;
 pub use members::PlannedMember;
 pub use pools::{Memo, PlannedPool, PlannedTable};
+pub use rescue::{MOST_SITES, Sites, candidates};
 pub use services::{Services, find};
 
 use arena::{Arena, Full};
@@ -76,16 +79,17 @@ pub enum PlanError {
     },
     /// No room for a table.
     #[error(
-        "no room for the table of pool \"{pool}\": it needs {needed} slots in one piece, {free} are free in all; \
+        "no room for the table of pool \"{pool}\": it needs {needed} words in one piece, {free} are free in all; \
          lower `slots` of this or other pools, or change fewer pools at once \
-         (a table that is replaced keeps its slots until the change is done)"
+         (a slot takes one word, or two where flows are rescued; a table that is replaced keeps its words \
+         until the change is done)"
     )]
     ArenaFull {
         /// The pool.
         pool: String,
-        /// Slots needed.
+        /// Words needed.
         needed: u64,
-        /// Slots free.
+        /// Words free.
         free: u64,
     },
     /// Two names have one hash.
@@ -123,6 +127,8 @@ pub struct Previous {
     pub pools: BTreeMap<u16, u64>,
     /// Their tables.
     pub tables: BTreeMap<u16, TableRef>,
+    /// Their tables under the previous seed.
+    pub previous_tables: BTreeMap<u16, TableRef>,
     /// Members: what they are known by.
     pub members: BTreeMap<MemberNumber, u64>,
 }
@@ -155,14 +161,16 @@ pub struct Plan {
     pub prefixes: Vec<PrefixEntry>,
     /// Flow hash keys; zero without a seed, as on a backend, which hashes no flows.
     pub keys: FlowKeys,
+    /// Flow hash keys of the previous seed, while the seed is being changed.
+    pub previous_keys: Option<FlowKeys>,
     /// Whether what no service matches is passed.
     pub unmatched_pass: bool,
 }
 
 /// The plan for what is to be in force.
 ///
-/// `locals` are the host's own addresses; only a backend uses them. `current` reads the table that
-/// lies at a place in the arena, to see whether it can stay.
+/// `locals` are the host's own addresses; only a backend uses them. `current` reads the words of the
+/// table that lies at a place in the arena, to see whether it can stay.
 pub fn plan(
     in_force: &InForce,
     locals: &[IpAddr],
@@ -183,6 +191,7 @@ pub fn plan(
         services,
         prefixes: plan_prefixes(config)?,
         keys: config.seed.as_ref().map_or_else(FlowKeys::zeroed, |seed| FlowKeys::from_seed(seed.0)),
+        previous_keys: config.seed_previous.as_ref().map(|seed| FlowKeys::from_seed(seed.0)),
         unmatched_pass: config.unmatched_pass,
     })
 }
@@ -239,35 +248,57 @@ fn plan_pools(
     memo.retain(|name| pool_numbers.contains_key(name));
     // Pools exist on ingress nodes only, and those have a seed.
     let seed = config.seed.clone().unwrap_or(Seed([0; 16]));
-    let mut arena = Arena::new(previous.tables.values().copied());
+    let in_use = previous.tables.values().chain(previous.previous_tables.values());
+    let mut arena = Arena::new(in_use.copied());
     let mut planned = Vec::with_capacity(config.pools.len());
     for pool in &config.pools {
         let number = pool_numbers[pool.name.as_str()];
-        let number_of = |address| numbers[&(number, address)];
-        let slots = pools::slots(pool, &seed, &config.pop, standings, number_of, memo);
-        let in_force = previous.tables.get(&number).copied().filter(|t| t.bits != 0);
-        let table = if slots.is_empty() {
-            PlannedTable::Empty
-        } else if let Some(at) = in_force.filter(|&at| 1 << at.bits == slots.len() && current(at) == slots) {
-            PlannedTable::Keep(at)
+        let member = |address| numbers[&(number, address)];
+        let home = config.pop.as_str();
+        let sites = Sites::of(pool, home, &config.drained_pops);
+        let slots = if sites.rescue.is_empty() {
+            pools::slots(pool, &seed, home, sites.owner, standings, member, memo)
         } else {
-            // A power of two from 2 to 2^20, says the validated configuration.
-            let bits = slots.len().trailing_zeros() as u8;
-            let at = arena.allocate(bits).map_err(|Full { needed, free }| PlanError::ArenaFull {
-                pool: pool.name.clone(),
-                needed,
-                free,
-            })?;
-            PlannedTable::Write { at, slots }
+            let own = pools::slots(pool, &seed, home, home, standings, member, memo);
+            rescue::widen(&own, pool, &seed, home, &sites, |c| member(c.identity), memo)
+        };
+        let old_owners = config.seed_previous.as_ref().map_or_else(Vec::new, |seed| {
+            pools::previous_owners(pool, seed, home, sites.owner, member, memo)
+        });
+        let mut place = |slots, words, in_force: Option<&TableRef>| {
+            place_table(slots, words, in_force.copied(), current, &mut arena).map_err(
+                |Full { needed, free }| PlanError::ArenaFull { pool: pool.name.clone(), needed, free },
+            )
         };
         planned.push(PlannedPool {
             number,
             name: pool.name.clone(),
             identity: identity::pool(&pool.name),
-            table,
+            table: place(slots, sites.words(), previous.tables.get(&number))?,
+            previous: place(old_owners, 1, previous.previous_tables.get(&number))?,
         });
     }
     Ok(planned)
+}
+
+/// Where a table lies: where the one in force does if that says the same, else in a free region.
+fn place_table(
+    slots: Vec<Slot>,
+    words: u8,
+    in_force: Option<TableRef>,
+    current: &dyn Fn(TableRef) -> Vec<Slot>,
+    arena: &mut Arena,
+) -> Result<PlannedTable, Full> {
+    if slots.is_empty() {
+        return Ok(PlannedTable::Empty);
+    }
+    // A power of two from 2 to 2^20, says the validated configuration.
+    let bits = (slots.len() / usize::from(words)).trailing_zeros() as u8;
+    let same_shape = |at: &TableRef| (at.bits, at.words.max(1)) == (bits, words);
+    match in_force.filter(|at| same_shape(at) && current(*at) == slots) {
+        Some(at) => Ok(PlannedTable::Keep(at)),
+        None => Ok(PlannedTable::Write { at: arena.allocate(bits, words)?, slots }),
+    }
 }
 
 fn plan_vips(

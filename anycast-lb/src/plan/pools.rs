@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
 use super::health::{Lists, after_joins};
+use super::rescue;
 use crate::membership::{Standing, Standings};
 use crate::model::{BackendState, Encapsulation, Pool, Seed};
 use crate::table::{self, Candidate, NONE, Table, TableSpec};
@@ -24,6 +25,8 @@ pub struct PlannedPool {
     pub identity: u64,
     /// Its table.
     pub table: PlannedTable,
+    /// While the seed is being changed: its table under the previous one, owners alone.
+    pub previous: PlannedTable,
 }
 
 /// What becomes of a pool's table.
@@ -37,7 +40,7 @@ pub enum PlannedTable {
     Write {
         /// The region.
         at: TableRef,
-        /// Its slots, 2^bits of them.
+        /// The words of its 2^bits slots, one or two for each.
         slots: Vec<Slot>,
     },
 }
@@ -55,10 +58,21 @@ impl PlannedTable {
 /// Tables by what they were computed from: a change of one pool does not compute the others again,
 /// and a join's second phase finds the table that its first one has looked ahead to.
 #[derive(Default)]
-pub struct Memo(HashMap<String, Vec<Computed>>);
+pub struct Memo(HashMap<(String, Use), Vec<Computed>>);
 
-/// Tables kept of a pool: that in force, and that after the joins under way.
+/// Tables kept for a use: that in force, and that after the joins under way.
 const KEPT: usize = 2;
+
+/// What a table is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Use {
+    /// New flows here.
+    New,
+    /// Flows of another PoP.
+    Site(String),
+    /// Owners under the previous seed.
+    PreviousSeed,
+}
 
 struct Computed {
     spec: TableSpec,
@@ -69,7 +83,7 @@ struct Computed {
 impl Memo {
     /// Forgets the tables of pools for which `keep` does not hold.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|name, _| keep(name));
+        self.0.retain(|(name, _), _| keep(name));
     }
 
     /// Where the tables lie that are kept.
@@ -78,8 +92,15 @@ impl Memo {
         self.0.values().flatten().map(|c| Arc::as_ptr(&c.table)).collect()
     }
 
-    fn table(&mut self, name: &str, spec: &TableSpec, candidates: &[Candidate]) -> Arc<Table> {
-        let kept = self.0.entry(name.to_owned()).or_default();
+    /// The table of a pool for some use.
+    pub fn table(
+        &mut self,
+        name: &str,
+        purpose: Use,
+        spec: &TableSpec,
+        candidates: &[Candidate],
+    ) -> Arc<Table> {
+        let kept = self.0.entry((name.to_owned(), purpose)).or_default();
         // The one used last is at the end.
         let computed = match kept.iter().position(|c| c.spec == *spec && c.candidates == candidates) {
             Some(at) => kept.remove(at),
@@ -97,28 +118,24 @@ impl Memo {
     }
 }
 
-/// The slots of `pool`; none at all if it has no backend at this site. `number` gives the member
-/// number of a backend of the pool.
+/// The slots of `pool` for its backends at `site`, as a node at `home` knows them; none at all if
+/// there are none. `number` gives the member number of a backend of the pool.
 ///
 /// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
 /// its flows: draining and filling ones and the runners-up. Health and joins under way are taken
 /// into account slot by slot, as [`Lists`] says.
 ///
-/// Backends of other sites own nothing: new flows stay where they arrive.
+/// Backends of other sites own nothing.
 pub fn slots(
     pool: &Pool,
     seed: &Seed,
-    pop: &str,
+    home: &str,
+    site: &str,
     standings: &Standings,
     number: impl Fn(IpAddr) -> MemberNumber,
     memo: &mut Memo,
 ) -> Vec<Slot> {
-    let candidates: Vec<Candidate> = pool
-        .backends
-        .iter()
-        .filter(|b| b.pop.as_deref().is_none_or(|p| p == pop))
-        .map(|b| Candidate { identity: b.address, weight: b.weight, state: b.state })
-        .collect();
+    let candidates = rescue::candidates(pool, home, site);
     let nobody_serves = candidates.iter().all(|c| c.state != BackendState::Active);
     if candidates.is_empty() || (nobody_serves && pool.encapsulation != Encapsulation::Gue) {
         return Vec::new();
@@ -135,9 +152,9 @@ pub fn slots(
         seed: seed.0,
         hops: lists.depth(),
     };
-    let table = memo.table(&pool.name, &spec, &candidates);
+    let table = memo.table(&pool.name, Use::New, &spec, &candidates);
     let after = after_joins(&candidates, &standings).filter(|_| hops > 0);
-    let after = after.map(|candidates| memo.table(&pool.name, &spec, &candidates));
+    let after = after.map(|candidates| memo.table(&pool.name, Use::New, &spec, &candidates));
     let mut list = Vec::with_capacity(Slot::LEN);
     (0..)
         .zip(table.owners())
@@ -151,4 +168,26 @@ pub fn slots(
             Slot::new(members)
         })
         .collect()
+}
+
+/// The owners of `pool` under the seed before the present one, for packets that carry a list; none
+/// where nobody owns anything.
+pub fn previous_owners(
+    pool: &Pool,
+    seed: &Seed,
+    home: &str,
+    site: &str,
+    number: impl Fn(IpAddr) -> MemberNumber,
+    memo: &mut Memo,
+) -> Vec<Slot> {
+    let candidates = rescue::candidates(pool, home, site);
+    if pool.encapsulation != Encapsulation::Gue || candidates.iter().all(|c| c.state != BackendState::Active)
+    {
+        return Vec::new();
+    }
+    let numbers: Vec<MemberNumber> = candidates.iter().map(|c| number(c.identity)).collect();
+    let spec =
+        TableSpec { kind: pool.table, slots: pool.slots, margin_ppm: pool.margin_ppm, seed: seed.0, hops: 0 };
+    let table = memo.table(&pool.name, Use::PreviousSeed, &spec, &candidates);
+    table.owners().iter().map(|owner| Slot::new([numbers[*owner as usize], 0, 0, 0])).collect()
 }

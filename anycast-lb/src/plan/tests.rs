@@ -7,7 +7,7 @@ use crate::model::{
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
+pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
     Config {
         role: Role::Ingress,
         node: "lb1".into(),
@@ -25,14 +25,16 @@ fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         metrics: None,
+        seed_previous: None,
+        drained_pops: Vec::new(),
     }
 }
 
-fn backend(n: u8) -> Backend {
+pub(super) fn backend(n: u8) -> Backend {
     Backend { address: IpAddr::from([10, 0, 0, n]), weight: 100, state: BackendState::Active, pop: None }
 }
 
-fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
+pub(super) fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
     Pool {
         name: name.into(),
         encapsulation: Encapsulation::Gue,
@@ -54,14 +56,14 @@ fn vip(n: u8, pool: &str) -> Vip {
 
 /// The maps as far as planning sees them.
 #[derive(Default)]
-struct Maps {
+pub(super) struct Maps {
     previous: Previous,
     tables: HashMap<u32, Vec<Slot>>,
     memo: Memo,
 }
 
 impl Maps {
-    fn apply(&mut self, config: &Config) -> Result<Plan, PlanError> {
+    pub(super) fn apply(&mut self, config: &Config) -> Result<Plan, PlanError> {
         self.apply_in_force(&InForce::from(config.clone()))
     }
 
@@ -69,8 +71,10 @@ impl Maps {
         let tables = &self.tables;
         let plan = plan(in_force, &[], &self.previous, &|at| tables[&at.base].clone(), &mut self.memo)?;
         for pool in &plan.pools {
-            if let PlannedTable::Write { at, slots } = &pool.table {
-                self.tables.insert(at.base, slots.clone());
+            for table in [&pool.table, &pool.previous] {
+                if let PlannedTable::Write { at, slots } = table {
+                    self.tables.insert(at.base, slots.clone());
+                }
             }
         }
         let (vips, addresses) = Services::read_back(
@@ -82,6 +86,7 @@ impl Maps {
             addresses,
             pools: plan.pools.iter().map(|p| (p.number, p.identity)).collect(),
             tables: plan.pools.iter().map(|p| (p.number, p.table.location())).collect(),
+            previous_tables: plan.pools.iter().map(|p| (p.number, p.previous.location())).collect(),
             members: plan.members.iter().map(|m| (m.number, m.identity)).collect(),
         };
         Ok(plan)
@@ -161,6 +166,56 @@ fn another_encapsulation_makes_other_members() {
     assert!(after.members.iter().all(|m| !old.contains(&m.number)));
     assert_eq!(before.pools[0].number, after.pools[0].number);
     assert!(matches!(after.pools[0].table, PlannedTable::Write { .. }));
+}
+
+/// Addresses of the members that own the slots of a table.
+fn owner_addresses(plan: &Plan, slots: &[Slot]) -> Vec<IpAddr> {
+    let addresses: HashMap<_, _> = plan.members.iter().map(|m| (m.number, m.address)).collect();
+    slots.iter().map(|s| addresses[&s.member(0)]).collect()
+}
+
+#[test]
+fn a_seed_change_lists_the_owners_under_the_old_seed() {
+    let mut config = config(
+        vec![pool("web", 1..6), Pool { encapsulation: Encapsulation::Ipip, ..pool("plain", 1..3) }],
+        vec![],
+    );
+    let mut maps = Maps::default();
+    let before = maps.apply(&config).expect("plan");
+    assert!(before.previous_keys.is_none() && before.pools[0].previous == PlannedTable::Empty);
+    let PlannedTable::Write { slots, .. } = &before.pools[0].table else { panic!("a table") };
+    let old_owners = owner_addresses(&before, slots);
+
+    config.seed_previous = config.seed.replace(Seed([8; 16]));
+    let during = maps.apply(&config).expect("plan");
+    assert_eq!(during.previous_keys, Some(before.keys));
+    assert_ne!(during.keys, before.keys);
+    let PlannedTable::Write { slots, at } = &during.pools[0].previous else { panic!("a table") };
+    assert_eq!((slots.len(), at.bits, at.words), (64, 6, 1));
+    assert_eq!(owner_addresses(&during, slots), old_owners);
+    assert!(slots.iter().all(|s| (1..4).all(|i| s.member(i) == 0)), "owners alone");
+    let PlannedTable::Write { slots, .. } = &during.pools[0].table else { panic!("a table") };
+    assert_ne!(owner_addresses(&during, slots), old_owners);
+    assert_eq!(during.pools[1].previous, PlannedTable::Empty, "it carries no list");
+
+    // Nothing that comes later takes its place in the arena, until the change is over.
+    let again = maps.apply(&config).expect("plan");
+    assert!(matches!(again.pools[0].previous, PlannedTable::Keep(kept) if kept == *at));
+    for n in 10..20 {
+        config.pools.push(pool(&format!("p{n}"), [n]));
+        let plan = maps.apply(&config).expect("plan");
+        assert_eq!(plan.pools[0].previous, PlannedTable::Keep(*at));
+        let mut places: Vec<_> =
+            plan.pools.iter().flat_map(|p| [p.table.location(), p.previous.location()]).collect();
+        places.retain(|t| t.bits != 0);
+        places.sort_by_key(|t| t.base);
+        assert!(places.windows(2).all(|w| u64::from(w[0].base) + words(w[0]) <= u64::from(w[1].base)));
+    }
+    config.seed_previous = None;
+    let after = maps.apply(&config).expect("plan");
+    assert!(after.previous_keys.is_none() && after.pools.iter().all(|p| p.previous == PlannedTable::Empty));
+    assert!(matches!(after.pools[0].table, PlannedTable::Keep(_)));
+    assert!(maps.previous.previous_tables.values().all(|t| t.bits == 0), "the room is free again");
 }
 
 #[test]

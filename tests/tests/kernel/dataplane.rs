@@ -21,6 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 
 mod content;
 mod interfaces;
+mod lists;
 mod start;
 
 /// A place of its own: a veth pair `nic`/`peer`, and directories for pins and state.
@@ -47,6 +48,8 @@ impl Place {
             prefixes: vec!["203.0.113.0/24".parse().expect("prefix")],
             allowed_senders: Vec::new(),
             metrics: None,
+            seed_previous: None,
+            drained_pops: Vec::new(),
         }
     }
 

@@ -91,6 +91,8 @@ fn config(role: Role) -> Config {
         prefixes: vec![],
         allowed_senders: vec![],
         metrics: None,
+        seed_previous: None,
+        drained_pops: Vec::new(),
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use toml_edit::Document;
 
 use super::entries::{Entry, add_to_file, add_to_pool, entries};
-use super::layout::Layout;
-use super::splice::{Fields, quoted};
+use super::layout::{self, Layout};
+use super::splice::{self, Fields, quoted};
 use super::{Edit, EditError};
 use crate::config::schema::words::{ENCAPSULATIONS, STATES, TABLES, word_of};
 use crate::config::source::{MAIN, SourceFile};
@@ -109,6 +109,7 @@ impl<'a> Texts<'a> {
                     entry.with_key(text, layout, "state", &quoted(word))
                 })
             }
+            Edit::SetPop { pop, drained } => self.set_pop(pop, *drained),
             Edit::SetWeight { pool, address, weight } => {
                 self.backend(pool.as_deref().unwrap_or_default(), *address, |entry, text, layout| {
                     let written = entry.table().get("weight").and_then(toml_edit::Item::as_integer);
@@ -154,6 +155,24 @@ impl<'a> Texts<'a> {
         let file = self.all(key).last().map_or(MAIN, |(file, _)| file);
         let (text, root) = (&self.files[file].text, self.documents[file].as_table());
         self.changed(file, add_to_file(text, root, &self.layout(file), key, fields))
+    }
+
+    /// Adds a PoP to the list of drained ones in the main file, or takes it out.
+    fn set_pop(&self, pop: &str, drained: bool) -> Result<Changes, EditError> {
+        const KEY: &str = "drained_pops";
+        let (text, root) = (&self.files[MAIN].text, self.documents[MAIN].as_table());
+        let list = root.get(KEY).and_then(toml_edit::Item::as_array);
+        let place = list.and_then(|list| list.iter().position(|entry| entry.as_str() == Some(pop)));
+        let changed = match (list, place, drained) {
+            (_, Some(_), true) | (_, None, false) => Some(text.clone()),
+            (Some(list), None, true) => splice::push_element(text, list, &quoted(pop)),
+            (Some(list), Some(place), false) => splice::remove_element(text, list, place),
+            (None, ..) => {
+                let line = format!("{KEY} = [{}]", quoted(pop));
+                Some(splice::insert_line(text, layout::top_end(text, root), &line))
+            }
+        };
+        self.changed(MAIN, changed)
     }
 
     fn add_vip(&self, key: &VipKey, pool: &str, pools_count: bool) -> Result<Changes, EditError> {

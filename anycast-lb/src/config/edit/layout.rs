@@ -106,6 +106,12 @@ impl<'a> Layout<'a> {
     }
 }
 
+/// End of the line of the last value that stands above all headers; 0 if there is none.
+pub(super) fn top_end(text: &str, root: &Table) -> usize {
+    let ends = root.iter().filter_map(|(_, item)| item.as_value()?.span().map(|s| s.end));
+    ends.max().map_or(0, |end| line_end(text, end))
+}
+
 /// The header of a table that has one of its own.
 pub(super) fn header(table: &Table) -> Option<Range<usize>> {
     if table.is_implicit() || table.is_dotted() { None } else { table.span() }

@@ -21,6 +21,7 @@ use std::path::Path;
 pub use error::EditError;
 
 use super::source::{SourceFile, Sources};
+use super::suggest::nearest;
 use super::validate::Surroundings;
 use super::{Notice, understand};
 use crate::model::{BackendState, Config, Encapsulation, Role, TableKind, VipKey};
@@ -82,6 +83,13 @@ pub enum Edit {
         /// New state.
         state: BackendState,
     },
+    /// A PoP's new flows go elsewhere, or come back.
+    SetPop {
+        /// Name.
+        pop: String,
+        /// Whether it is drained.
+        drained: bool,
+    },
     /// A backend's weight changes.
     SetWeight {
         /// Name of the pool; none = all pools that have it.
@@ -113,6 +121,7 @@ pub fn prepare(sources: &Sources, edits: &[Edit]) -> Result<Prepared, EditError>
         overrides: sources.overrides.clone(),
         host: sources.host.clone(),
         seed: sources.seed.clone(),
+        seed_previous: sources.seed_previous.clone(),
     };
     let understood =
         |files: &[SourceFile]| understand(files, &surroundings, false).map_err(EditError::Invalid);
@@ -122,10 +131,26 @@ pub fn prepare(sources: &Sources, edits: &[Edit]) -> Result<Prepared, EditError>
     }
     let mut files = sources.files.clone();
     for edit in edits {
+        if let Edit::SetPop { pop, .. } = edit {
+            refuse_unknown_pop(&now, pop)?;
+        }
         apply::apply(&mut files, edit, now.role == Role::Ingress)?;
     }
     let result = understood(&files)?;
     Ok(Prepared { before: sources.clone(), files, config: result.config, notices: result.notices })
+}
+
+/// A name that nothing has is a slip of the pen.
+fn refuse_unknown_pop(config: &Config, pop: &str) -> Result<(), EditError> {
+    let known = config.pops();
+    if known.contains(pop) {
+        return Ok(());
+    }
+    let hint = match nearest(pop, known.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("there are: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    Err(EditError::NotFound { what: format!("PoP {pop:?}"), hint })
 }
 
 impl Prepared {

@@ -56,6 +56,13 @@ pub(super) fn insert_section(
     replaced(text, at..at, &block)
 }
 
+/// Puts a line at the start of a line, at `at`.
+pub(super) fn insert_line(text: &str, at: usize, line: &str) -> String {
+    let eol = newline(text);
+    let (before, after) = if at > 0 && !text[..at].ends_with('\n') { (eol, "") } else { ("", eol) };
+    replaced(text, at..at, &format!("{before}{line}{after}"))
+}
+
 /// Whether the header's block of comment and header has a blank line, or nothing at all, above.
 fn follows_blank(text: &str, header: usize) -> bool {
     let mut start = line_start(text, header);

@@ -36,6 +36,7 @@ pub(in crate::config) struct Global {
     pub state_dir: Option<PathBuf>,
     pub seed: Option<At<SeedSource>>,
     pub previous_seed: Option<At<PathBuf>>,
+    pub drained_pops: Vec<At<String>>,
     pub unmatched_pass: bool,
     pub sources: Vec<At<IpAddr>>,
     pub allowed_senders: Vec<At<IpNet>>,
@@ -63,6 +64,10 @@ pub(super) fn read(section: &Section<'_>) -> Global {
         state_dir: absolute(section, "state_dir"),
         seed: seed(section),
         previous_seed: section.path_value("hash_seed_previous_file"),
+        drained_pops: section
+            .list("drained_pops", |entry| word(entry, LONGEST_NAME, true))
+            .map(|l| l.value)
+            .unwrap_or_default(),
         unmatched_pass: section.choice("unmatched", UNMATCHED).is_some_and(|u| u.value),
         sources: sources(section),
         allowed_senders: networks(section, "allowed_senders"),

@@ -72,6 +72,7 @@ const MAIN_KEYS: &[&str] = &[
     "hash_seed",
     "hash_seed_file",
     "hash_seed_previous_file",
+    "drained_pops",
     "include",
     "unmatched",
     "source",

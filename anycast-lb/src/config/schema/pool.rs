@@ -37,7 +37,7 @@ pub(in crate::config) struct PoolDraft {
     pub slots: At<u32>,
     pub margin_ppm: u32,
     pub hops: u8,
-    pub rescue: Vec<String>,
+    pub rescue: Vec<At<String>>,
     pub fill_time: Duration,
     pub drain_timeout: Duration,
     pub backends: Vec<BackendDraft>,
@@ -70,7 +70,7 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, pools: &mut Vec<Pool
             slots: slots(&section),
             margin_ppm: margin(&section),
             hops: hops(&section),
-            rescue: rescue(&section, report),
+            rescue: rescue(&section),
             fill_time: section.duration("fill_time").map_or(DEFAULT_FILL_TIME, |d| d.value),
             drain_timeout: section.duration("drain_timeout").map_or(DEFAULT_DRAIN_TIMEOUT, |d| d.value),
             backends: backends(&section),
@@ -102,7 +102,7 @@ fn slots(section: &Section<'_>) -> At<u32> {
 }
 
 fn margin(section: &Section<'_>) -> u32 {
-    let hint = "a share from 0 to 1; 0.03 (3 %) is the default";
+    let hint = "a share from 0 to 1; 0.035 (3.5 %) is the default";
     let Some(field) = section.field("margin") else { return DEFAULT_MARGIN_PPM };
     let Some(margin) = field.number(hint) else { return DEFAULT_MARGIN_PPM };
     if !(0.0..=1.0).contains(&margin.value) {
@@ -119,18 +119,8 @@ fn hops(section: &Section<'_>) -> u8 {
     u8::try_from(hops.value).unwrap_or(MOST_HOPS)
 }
 
-fn rescue(section: &Section<'_>, report: &Report<'_>) -> Vec<String> {
-    let Some(list) = section.list("rescue", |entry| word(entry, LONGEST_NAME, true)) else {
-        return Vec::new();
-    };
-    if !list.value.is_empty() {
-        report.notice(
-            list.spot,
-            &section.key("rescue"),
-            "has no effect yet: no packet is sent to another PoP in this release",
-        );
-    }
-    list.value.into_iter().map(|name| name.value).collect()
+fn rescue(section: &Section<'_>) -> Vec<At<String>> {
+    section.list("rescue", |entry| word(entry, LONGEST_NAME, true)).map(|l| l.value).unwrap_or_default()
 }
 
 /// Keys whose work is yet to come: checked, then announced as without effect.

@@ -16,7 +16,7 @@ fn example() -> String {
 
 fn dir() -> Dir {
     let dir = Dir::new();
-    dir.put("seed.old", SEED, 0o600);
+    dir.put("seed.old", &SEED.replace("00", "ff"), 0o600);
     dir
 }
 
@@ -34,6 +34,8 @@ fn it_is_valid() {
     assert_eq!((web.name.as_str(), web.slots, web.margin_ppm), ("web", 16384, 30_000));
     assert_eq!(web.table, TableKind::Rendezvous);
     assert_eq!(web.rescue, ["sin1", "gru1"]);
+    assert!(config.drained_pops.is_empty());
+    assert_eq!(config.seed_previous.map(|seed| seed.0[0]), Some(0xff));
     assert_eq!(web.backends.len(), 2);
     assert_eq!(web.backends[0].state, BackendState::Active);
     assert_eq!(web.backends[1].pop.as_deref(), Some("sin1"));
@@ -47,12 +49,10 @@ fn it_is_valid() {
 fn what_of_it_has_no_effect_is_said() {
     let notices = load_example().notices;
     for key in [
-        "hash_seed_previous_file",
         "control.listen",
         "control.tls",
         "peer \"sin1-lb1\"",
         "pool \"web\" health",
-        "pool \"web\" rescue",
         "vip 203.0.113.1:443/tcp mss_clamp",
         "vip 203.0.113.1:443/udp quic",
         "vip 203.0.113.53:53/udp identity",

@@ -176,7 +176,19 @@ fn the_previous_seed_is_held_to_the_same() {
     assert_eq!((problem.line, problem.key.as_str()), (4, "hash_seed_previous_file"));
     dir.put("old", SEED, 0o600);
     let loaded = dir.load(&ingress("hash_seed_previous_file = \"old\"\n")).expect("valid");
-    assert_eq!(loaded.notices.iter().filter(|n| n.key == "hash_seed_previous_file").count(), 1);
+    let said = |loaded: &crate::config::Loaded| {
+        loaded.notices.iter().filter(|n| n.key == "hash_seed_previous_file").count()
+    };
+    assert_eq!(
+        (said(&loaded), loaded.config.seed_previous.is_some()),
+        (1, false),
+        "the same seed is no change"
+    );
+    dir.put("old", &SEED.replace("00", "ff"), 0o600);
+    let loaded = dir.load(&ingress("hash_seed_previous_file = \"old\"\n")).expect("valid");
+    assert_eq!((said(&loaded), loaded.config.seed_previous.map(|s| s.0[0])), (0, Some(0xff)));
+    let backend = dir.load(&backend("hash_seed_previous_file = \"missing\"\n")).expect("valid");
+    assert_eq!(backend.config.seed_previous, None, "a backend does not hash");
 }
 
 #[test]

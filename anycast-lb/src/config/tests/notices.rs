@@ -32,7 +32,6 @@ fn what_has_no_effect_yet_is_said() {
          [[pool]]
          name = \"web\"
          hops = 3
-         rescue = [\"sin1\"] #~ pool \"web\" rescue: has no effect yet
          all_down = \"withdraw\" #~ pool \"web\" all_down: has no effect yet
          minimum_healthy = 1 #~ pool \"web\" minimum_healthy: has no effect yet
          fill_time = \"10s\"
@@ -96,6 +95,38 @@ fn what_asks_for_nothing_is_not_worth_a_word() {
          [log]
          format = \"json\"
          ",
+    ));
+}
+
+#[test]
+fn what_rescues_nothing_is_said() {
+    let pool = "[[pool]]
+         name = \"web\"
+         backend = [{ address = \"10.0.0.1\" }]
+         [[vip]]
+         address = \"203.0.113.1\"
+         protocol = \"tcp\"
+         pool = \"web\"
+         ";
+    let with = |keys: &str| ingress(&pool.replacen("backend", &format!("{keys}\nbackend"), 1));
+    assert_notices(&with("rescue = [\"a\", \"default\", \"b\", \"c\"]"));
+    assert_notices(&with(
+        "rescue = [\"a\", \"default\", \"b\", \"c\", \"d\"] #~ pool \"web\" rescue: from \"d\" on",
+    ));
+    assert_notices(&with(
+        "encapsulation = \"ipip\"\nrescue = [\"a\"] #~ pool \"web\" rescue: rescues no flow",
+    ));
+    let drained = |names: &str, mark: &str, keys: &str| {
+        with(keys).replacen('\n', &format!("\ndrained_pops = [{names}] {mark}\n"), 1)
+    };
+    assert_notices(&drained("\"default\"", "", "rescue = [\"a\"]"));
+    assert_notices(&drained("\"default\"", "#~ drained_pops: pool \"web\" has no `rescue` PoP", ""));
+    let mark = "#~ drained_pops: pool \"web\" has no `rescue` PoP";
+    assert_notices(&drained("\"default\", \"a\"", mark, "rescue = [\"a\"]"));
+    assert_notices(&drained(
+        "\"nrt1\"",
+        "#~ drained_pops: no backend and no `rescue` names the PoP \"nrt1\"",
+        "",
     ));
 }
 

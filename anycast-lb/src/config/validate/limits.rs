@@ -36,7 +36,10 @@ fn tables(draft: &Draft, report: &Report<'_>) {
     let mut sum = 0u64;
     let mut largest = 0u64;
     for pool in &draft.pools {
-        let slots = u64::from(pool.slots.value);
+        // Twice as wide where flows are rescued, and once more while the seed is being changed.
+        let width =
+            if pool.rescue.is_empty() { 1 } else { 2 } + u64::from(draft.global.previous_seed.is_some());
+        let slots = width * u64::from(pool.slots.value);
         sum += slots;
         largest = largest.max(slots);
         if sum + largest > u64::from(ARENA_SLOTS) {

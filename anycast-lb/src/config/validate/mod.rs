@@ -4,6 +4,7 @@
 mod limits;
 mod node;
 mod pools;
+mod pops;
 mod vips;
 
 use super::Overrides;
@@ -20,6 +21,8 @@ pub(super) struct Surroundings {
     pub host: String,
     /// A seed that was read before, which is then not read again.
     pub seed: Option<Seed>,
+    /// The previous seed that was read together with it.
+    pub seed_previous: Option<Seed>,
 }
 
 /// Checks the draft; none where something is wrong, which is then in the report.
@@ -34,10 +37,14 @@ pub(super) fn validate(
     let (node, pop) = node::names(global, surroundings, report);
     node::interfaces(&draft.interfaces, report);
     let seed = node::seed(global, role, files, surroundings, report);
+    let seed_previous = node::seed_previous(global, role, seed.as_ref(), files, surroundings, report);
     node::allowed_senders(global, role, report);
     node::sources(&draft, role, report);
     node::prefixes(&draft.prefixes, report);
     pools::check(&draft.pools, report);
+    if role == Some(Role::Ingress) {
+        pops::check(&draft, &pop, report);
+    }
     vips::check(&draft, role, report);
     limits::check(&draft, report);
 
@@ -50,6 +57,8 @@ pub(super) fn validate(
         bpffs: global.bpffs.clone().unwrap_or_else(|| "/sys/fs/bpf".into()),
         state_dir: global.state_dir.clone().unwrap_or_else(|| "/var/lib/anycast-lb".into()),
         seed,
+        seed_previous,
+        drained_pops: pops::distinct(&global.drained_pops),
         unmatched_pass: global.unmatched_pass,
         sources: global.sources.iter().map(|s| s.value).collect(),
         interfaces: draft.interfaces.into_iter().map(|i| i.value).collect(),
@@ -78,7 +87,7 @@ fn finished_pool(pool: super::schema::PoolDraft) -> Pool {
         slots: pool.slots.value,
         margin_ppm: pool.margin_ppm,
         hops: pool.hops,
-        rescue: pool.rescue,
+        rescue: pool.rescue.into_iter().map(|r| r.value).collect(),
         fill_time: pool.fill_time,
         drain_timeout: pool.drain_timeout,
         backends: pool.backends.into_iter().map(|b| b.backend).collect(),

@@ -90,18 +90,6 @@ pub(super) fn seed(
     report: &Report<'_>,
 ) -> Option<Seed> {
     inline_seed_is_private(global, files, report);
-    if let Some(previous) = &global.previous_seed {
-        let key = "hash_seed_previous_file";
-        report.notice(
-            previous.spot,
-            key,
-            "has no effect yet: this release does not list the owner under another seed",
-        );
-        if role == Some(Role::Ingress) && surroundings.seed.is_none() {
-            let read = read_seed(&beside(&files[MAIN].path, &previous.value));
-            seed_or_problem(read, previous, key, report);
-        }
-    }
     if role != Some(Role::Ingress) {
         return None;
     }
@@ -127,6 +115,33 @@ pub(super) fn seed(
             }
         },
     }
+}
+
+/// The seed before `seed`, which an ingress node lists the owner of while the seed is being changed.
+pub(super) fn seed_previous(
+    global: &Global,
+    role: Option<Role>,
+    seed: Option<&Seed>,
+    files: &[SourceFile],
+    surroundings: &Surroundings,
+    report: &Report<'_>,
+) -> Option<Seed> {
+    const KEY: &str = "hash_seed_previous_file";
+    let source = global.previous_seed.as_ref().filter(|_| role == Some(Role::Ingress))?;
+    // What was read with the seed in force belongs to it; a file that was replaced since does not.
+    let previous = match &surroundings.seed {
+        Some(_) => surroundings.seed_previous.clone()?,
+        None => seed_or_problem(read_seed(&beside(&files[MAIN].path, &source.value)), source, KEY, report)?,
+    };
+    if seed == Some(&previous) {
+        report.notice(
+            source.spot,
+            KEY,
+            "holds the seed that is in force: there is no change, take the key out",
+        );
+        return None;
+    }
+    Some(previous)
 }
 
 fn seed_or_problem<T>(

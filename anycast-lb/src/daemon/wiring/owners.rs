@@ -6,22 +6,20 @@ use anycast_lb_common::abi::PLACEMENT;
 
 use crate::daemon::ports::Owners;
 use crate::model::{Config, Pool};
-use crate::table::{Candidate, NONE, TableSpec, build, owners_fingerprint};
+use crate::plan::{Sites, candidates};
+use crate::table::{NONE, TableSpec, build, owners_fingerprint};
 
 /// Owners of all pools, by name.
 pub fn of_all(config: &Config) -> BTreeMap<String, Owners> {
     let Some(seed) = &config.seed else { return BTreeMap::new() };
-    config.pools.iter().map(|pool| (pool.name.clone(), of(pool, seed.0))).collect()
+    config.pools.iter().map(|pool| (pool.name.clone(), of(config, pool, seed.0))).collect()
 }
 
-fn of(pool: &Pool, seed: [u8; 16]) -> Owners {
+fn of(config: &Config, pool: &Pool, seed: [u8; 16]) -> Owners {
     // Lists do not count here: without hops they are not made.
     let spec = TableSpec { kind: pool.table, slots: pool.slots, margin_ppm: pool.margin_ppm, seed, hops: 0 };
-    let candidates: Vec<Candidate> = pool
-        .backends
-        .iter()
-        .map(|b| Candidate { identity: b.address, weight: b.weight, state: b.state })
-        .collect();
+    let sites = Sites::of(pool, &config.pop, &config.drained_pops);
+    let candidates = candidates(pool, &config.pop, sites.owner);
     let table = build(&spec, &candidates);
     let mut slots = BTreeMap::new();
     for owner in table.owners().iter().filter(|owner| **owner != NONE) {

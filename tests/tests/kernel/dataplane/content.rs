@@ -238,7 +238,7 @@ fn a_packet_sees_the_old_state_or_the_new_one() -> Result<()> {
 }
 
 /// A load of the object beside the daemon's, on the same tables.
-struct Traffic {
+pub(super) struct Traffic {
     ebpf: Ebpf,
     verdicts: PerCpuArray<MapData, Packets>,
 }
@@ -254,7 +254,7 @@ struct Packets {
 unsafe impl aya::Pod for Packets {}
 
 impl Traffic {
-    fn load(place: &Place) -> Result<Self> {
+    pub(super) fn load(place: &Place) -> Result<Self> {
         let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/anycast-lb.o");
         let mut loader = EbpfLoader::new();
         for name in ["CONTROL", "ADDRESSES", "SERVICES", "PREFIXES", "VIPS", "POOLS", "SLOTS", "MEMBERS"] {
@@ -265,6 +265,16 @@ impl Traffic {
         program.load()?;
         let verdicts = PerCpuArray::try_from(ebpf.take_map("VERDICTS").context("no counters")?)?;
         Ok(Traffic { ebpf, verdicts })
+    }
+
+    /// What becomes of a frame.
+    pub(super) fn send(&self, frame: &[u8]) -> Result<Vec<u8>> {
+        let program: &Xdp = self.ebpf.program("ingress").context("no program")?.try_into()?;
+        let mut output = [0; 256];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut output), ..Default::default() };
+        let length = program.test_run(options)?.data_size_out as usize;
+        Ok(output.get(..length).context("longer than expected")?.to_vec())
     }
 
     /// Sends packets of many flows to VIP 1, checks every frame that comes out, and gives the packets

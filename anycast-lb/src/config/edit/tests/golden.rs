@@ -381,3 +381,29 @@ fn a_byte_order_mark_moves_nothing() {
     prepare(&loaded.sources, &[set_weight("10.0.0.1", None, 7)]).and_then(Prepared::commit).expect("written");
     assert_eq!(dir.text("config.toml"), text("weight = 7"));
 }
+
+/// The text after the changes, from the first line on.
+fn whole(text: &str, edits: &[Edit]) -> String {
+    let dir = Dir::new();
+    let loaded = dir.load(text).unwrap_or_else(|e| panic!("{e}\nin:\n{text}"));
+    prepare(&loaded.sources, edits).and_then(Prepared::commit).expect("written");
+    dir.text("config.toml")
+}
+
+#[test]
+fn drained_pops_stand_at_the_top_of_the_main_file() {
+    let set = |pop: &str, drained| Edit::SetPop { pop: pop.into(), drained };
+    let pool = "[[pool]]\nname = \"web\"\nrescue = [\"sin1\"]\n";
+    let before = ingress(&format!("pop = \"fra1\" # Frankfurt\n\n# Pools.\n{pool}"));
+    let with = |line: &str| before.replacen("# Frankfurt\n", &format!("# Frankfurt\n{line}"), 1);
+    let one = with("drained_pops = [\"fra1\"]\n");
+    assert_eq!(whole(&before, &[set("fra1", true)]), one);
+    assert_eq!(whole(&one, &[set("fra1", true)]), one);
+    assert_eq!(whole(&before, &[set("fra1", false)]), before);
+    let two = with("drained_pops = [\"fra1\", \"sin1\"]\n");
+    assert_eq!(whole(&one, &[set("sin1", true)]), two);
+    assert_eq!(whole(&two, &[set("sin1", false)]), one);
+    let none = with("drained_pops = []\n");
+    assert_eq!(whole(&one, &[set("fra1", false)]), none);
+    assert_eq!(whole(&none, &[set("sin1", true)]), with("drained_pops = [\"sin1\"]\n"));
+}

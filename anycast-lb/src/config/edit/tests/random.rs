@@ -1,6 +1,6 @@
 //! Random changes, one after the other, against a model that has no text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -10,16 +10,19 @@ use super::*;
 type Pools = BTreeMap<String, BTreeMap<IpAddr, (u32, BackendState)>>;
 type Vips = BTreeMap<VipKey, String>;
 
-fn model(config: &Config) -> (Pools, Vips) {
+type Drained = BTreeSet<String>;
+
+fn model(config: &Config) -> (Pools, Vips, Drained) {
     let backends = |pool: &crate::model::Pool| {
         pool.backends.iter().map(|b| (b.address, (b.weight, b.state))).collect::<BTreeMap<_, _>>()
     };
     let pools = config.pools.iter().map(|pool| (pool.name.clone(), backends(pool))).collect();
-    (pools, config.vips.iter().map(|vip| (vip.key, vip.pool.clone())).collect())
+    let vips = config.vips.iter().map(|vip| (vip.key, vip.pool.clone())).collect();
+    (pools, vips, config.drained_pops.iter().cloned().collect())
 }
 
 /// Makes the change in the model, if it is possible.
-fn apply(edit: &Edit, (pools, vips): &mut (Pools, Vips)) -> bool {
+fn apply(edit: &Edit, (pools, vips, drained): &mut (Pools, Vips, Drained)) -> bool {
     let chosen = |pools: &Pools, pool: &Option<String>, address: &IpAddr| -> Option<Vec<String>> {
         let named =
             |name: &&String| pool.as_ref().is_none_or(|p| p == *name) && pools[*name].contains_key(address);
@@ -53,6 +56,15 @@ fn apply(edit: &Edit, (pools, vips): &mut (Pools, Vips)) -> bool {
             });
             names.is_some()
         }
+        // The node's own is the only one that is named, and drained ones are.
+        Edit::SetPop { pop, drained: wanted } => {
+            if *wanted && pop == "default" {
+                drained.insert(pop.clone());
+            } else {
+                drained.remove(pop);
+            }
+            pop == "default"
+        }
         Edit::SetWeight { pool, address, weight } => {
             let names = chosen(pools, pool, address);
             names.iter().flatten().for_each(|name| {
@@ -82,6 +94,8 @@ fn edits() -> impl Strategy<Value = Edit> {
         (some_pool(), host()).prop_map(|(pool, address)| Edit::RemoveBackend { pool, address }),
         (some_pool(), host(), prop::sample::select(states))
             .prop_map(|(pool, address, state)| Edit::SetState { pool, address, state }),
+        (prop::sample::select(vec!["default", "nowhere"]), any::<bool>())
+            .prop_map(|(pop, drained)| Edit::SetPop { pop: pop.to_owned(), drained }),
         (some_pool(), host(), 1..9u32).prop_map(|(pool, address, weight)| Edit::SetWeight {
             pool,
             address,

@@ -117,3 +117,11 @@ fn write_back_off() {
     assert!(error.to_string().contains("write_back = false"), "{error}");
     assert!(error.hint().contains("anycast-lb reload"));
 }
+
+#[test]
+fn a_pop_that_nothing_names() {
+    let pool = "[[pool]]\nname = \"web\"\nrescue = [\"sin1\"]\n";
+    let error = refused(pool, &[Edit::SetPop { pop: "sim1".into(), drained: true }]);
+    assert_eq!((error.code(), error.to_string().as_str()), ("not_found", "there is no PoP \"sim1\""));
+    assert_eq!(error.hint(), "did you mean sin1?");
+}

@@ -1,0 +1,166 @@
+//! Which PoPs a pool's packets concern: whose backends take new flows here, and where a flow that
+//! began in another PoP is looked for.
+//!
+//! New flows stay in the PoP where they arrive, unless it is drained: then its first rescue PoP
+//! takes them. A packet whose flow is older may have been moved here by BGP while its socket is at
+//! home, so behind the candidates of this PoP come those of others for the same slot. They are found
+//! exactly as the nodes there find them: from that PoP's backends alone, by the same seed. So the
+//! first that is listed of a PoP is the one that owns the slot there.
+
+use anycast_lb_common::abi::{MemberNumber, Slot};
+
+use super::pools::{Memo, Use};
+use crate::model::{Backend, BackendState, Encapsulation, Pool, Seed};
+use crate::table::{Candidate, NONE, Table, TableSpec};
+
+/// Other PoPs that a list reaches at most.
+pub const MOST_SITES: usize = 3;
+/// Of this PoP, a list that goes on to others names the owner and so many after it.
+const OWN_HOPS: usize = 2;
+/// Active backends listed of another PoP besides its owner.
+const RUNNERS_UP: u8 = 1;
+/// Members that a slot of two words names.
+const PLACES: usize = 2 * Slot::LEN;
+
+/// The PoPs that matter for a pool on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sites<'a> {
+    /// Whose backends take new flows.
+    pub owner: &'a str,
+    /// Other PoPs at which lost flows are looked for, in this order. Each has a backend.
+    pub rescue: Vec<&'a str>,
+}
+
+impl<'a> Sites<'a> {
+    /// For a node at `home`.
+    ///
+    /// The pool's `rescue` may name `home`, so that one list serves the nodes of every PoP. A drained
+    /// PoP goes on taking new flows where none of its rescue PoPs can: they would be lost.
+    pub fn of(pool: &'a Pool, home: &'a str, drained: &[String]) -> Self {
+        let is_drained = |site: &str| drained.iter().any(|d| d == site);
+        let others = || pool.rescue.iter().map(String::as_str).filter(|site| *site != home);
+        let serves = |site: &str| {
+            pool.backends.iter().any(|b| b.site(home) == site && b.state == BackendState::Active)
+        };
+        let stand_in = || others().find(|site| !is_drained(site) && serves(site));
+        let owner = if is_drained(home) { stand_in().unwrap_or(home) } else { home };
+        let mut rescue: Vec<&str> = Vec::new();
+        // Nothing else carries a list.
+        if pool.encapsulation == Encapsulation::Gue {
+            for site in others() {
+                let has_backends = pool.backends.iter().any(|b| b.site(home) == site);
+                if has_backends && !rescue.contains(&site) && rescue.len() < MOST_SITES {
+                    rescue.push(site);
+                }
+            }
+        }
+        Sites { owner, rescue }
+    }
+
+    /// Words that a slot of the pool takes.
+    pub fn words(&self) -> u8 {
+        if self.rescue.is_empty() { 1 } else { 2 }
+    }
+}
+
+/// The backends of `pool` at `site`, as a node at `home` knows them.
+pub fn candidates(pool: &Pool, home: &str, site: &str) -> Vec<Candidate> {
+    let there = pool.backends.iter().filter(|b| b.site(home) == site);
+    there.map(|b: &Backend| Candidate { identity: b.address, weight: b.weight, state: b.state }).collect()
+}
+
+/// Adds the candidates of other PoPs to the slots of this one.
+///
+/// `own` are this PoP's slots of one word, none if it has no backends; the result has two words for
+/// each slot. `number` gives the member number of a backend of the pool.
+pub fn widen(
+    own: &[Slot],
+    pool: &Pool,
+    seed: &Seed,
+    home: &str,
+    sites: &Sites<'_>,
+    number: impl Fn(&Candidate) -> MemberNumber,
+    memo: &mut Memo,
+) -> Vec<Slot> {
+    let spec = TableSpec {
+        kind: pool.table,
+        slots: pool.slots,
+        margin_ppm: pool.margin_ppm,
+        seed: seed.0,
+        hops: RUNNERS_UP,
+    };
+    let mut others: Vec<Vec<Vec<MemberNumber>>> = Vec::with_capacity(sites.rescue.len());
+    for site in &sites.rescue {
+        let there = candidates(pool, home, site);
+        let numbers: Vec<MemberNumber> = there.iter().map(&number).collect();
+        let table = memo.table(&pool.name, Use::Site((*site).to_owned()), &spec, &there);
+        others.push((0..pool.slots).map(|slot| of_site(&table, slot, &there, &numbers)).collect());
+    }
+    let stand_in = sites.rescue.iter().position(|site| *site == sites.owner);
+    let own_hops = OWN_HOPS.min(pool.hops.into());
+    let mut slots = Vec::with_capacity(2 * pool.slots as usize);
+    for slot in 0..pool.slots as usize {
+        let own = own.get(slot).copied().unwrap_or_default();
+        let own_members: Vec<MemberNumber> =
+            (0..Slot::LEN as u32).map(|i| own.member(i)).filter(|m| *m != 0).take(1 + own_hops).collect();
+        // A PoP that stands in has an active backend, and so an owner, which is listed first.
+        let first = match stand_in {
+            Some(site) => others[site][slot].first().copied().unwrap_or(0),
+            None => own.member(0),
+        };
+        let theirs: Vec<&[MemberNumber]> = others.iter().map(|site| site[slot].as_slice()).collect();
+        let places = places(first, &own_members, &theirs);
+        let (front, back) = places.split_at(Slot::LEN);
+        slots.extend([front, back].map(|half| Slot::new(std::array::from_fn(|i| half[i]))));
+    }
+    slots
+}
+
+/// A PoP's candidates for a slot in the order in which room is given to them: the owner, then those
+/// that may hold flows from before (they drain, or join again), then the runner-up.
+fn of_site(
+    table: &Table,
+    slot: u32,
+    candidates: &[Candidate],
+    numbers: &[MemberNumber],
+) -> Vec<MemberNumber> {
+    let owner = table.owners()[slot as usize];
+    let rest = || table.hops(slot).filter(|hop| *hop != owner);
+    let active = |hop: &u32| candidates[*hop as usize].state == BackendState::Active;
+    let owner = Some(owner).filter(|owner| *owner != NONE);
+    let listed = owner.into_iter().chain(rest().filter(|hop| !active(hop))).chain(rest().filter(active));
+    listed.map(|i| numbers[i as usize]).collect()
+}
+
+/// Puts a list together: `first` takes new flows (0: nobody does); then `own`, all of them; then PoP
+/// by PoP as many of `others` as there is room for, which is shared out in turns, so that each PoP's
+/// first has a place before any one's second.
+fn places(first: MemberNumber, own: &[MemberNumber], others: &[&[MemberNumber]]) -> [MemberNumber; PLACES] {
+    let mut list = [0; PLACES];
+    list[0] = first;
+    let own: Vec<MemberNumber> = own.iter().copied().filter(|m| *m != first).collect();
+    let others: Vec<Vec<MemberNumber>> =
+        others.iter().map(|site| site.iter().copied().filter(|m| *m != first).collect()).collect();
+    let mut room = (PLACES - 1).saturating_sub(own.len());
+    let mut shares = vec![0; others.len()];
+    loop {
+        let before = room;
+        for (share, site) in shares.iter_mut().zip(&others) {
+            if room > 0 && *share < site.len() {
+                *share += 1;
+                room -= 1;
+            }
+        }
+        if room == before {
+            break;
+        }
+    }
+    let theirs = others.iter().zip(shares).flat_map(|(site, share)| &site[..share]);
+    for (place, member) in list.iter_mut().skip(1).zip(own.iter().chain(theirs)) {
+        *place = *member;
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests;
