@@ -13,3 +13,4 @@ mod restart;
 mod scale;
 mod stand;
 mod write_back;
+mod second_chance;

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: scenarios that show on one machine what the balancer is for.
 
+mod churn;
 mod console;
 mod reroute;
 
@@ -42,6 +43,11 @@ const SCENARIOS: &[Scenario] = &[
         run: reroute::both,
     },
     Scenario { name: "reroute-balanced", about: "its first half alone", run: reroute::balanced },
+    Scenario {
+        name: "churn",
+        about: "an ingress node withdraws, a backend joins and another drains at once; then with the owner only, and without balancer",
+        run: churn::all,
+    },
     Scenario { name: "plain-ecmp", about: "its second half alone", run: reroute::plain },
 ];
 

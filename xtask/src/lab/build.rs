@@ -30,6 +30,10 @@ pub struct LabBuilder {
     encapsulation: Encapsulation,
     families: Families,
     shape: Shape,
+    /// Backends that the pool has at first; all where nothing is said.
+    members: Option<usize>,
+    /// `hops` of the pools; the default where nothing is said.
+    hops: Option<u8>,
     persistent: bool,
     balancers: Balancers,
 }
@@ -73,6 +77,16 @@ impl LabBuilder {
         Self { shape, ..self }
     }
 
+    /// How many of the backends serve at first: the others run and wait to join.
+    pub fn members(self, members: usize) -> Self {
+        Self { members: Some(members), ..self }
+    }
+
+    /// How many backends a packet may try after its owner.
+    pub fn hops(self, hops: u8) -> Self {
+        Self { hops: Some(hops), ..self }
+    }
+
     /// The lab outlives this process.
     pub fn persistent(self) -> Self {
         Self { persistent: true, ..self }
@@ -104,7 +118,7 @@ impl LabBuilder {
         let backends = building.backends()?;
         let ingresses = building.ingresses()?;
         let Building { options, tools, run, topology } = building;
-        let mut lab = Lab {
+        let lab = Lab {
             kind: self.kind,
             arms: self.arms,
             families: self.families,
@@ -116,13 +130,20 @@ impl LabBuilder {
             run,
         };
         if options.balancers == Balancers::Start {
-            let count = lab.next_hops().len();
+            let count = match self.kind {
+                Kind::Balanced => self.shape.ingresses,
+                Kind::PlainEcmp => self.first_members(),
+            };
             lab.wait_next_hops(count)?;
         }
         if self.persistent {
             lab.run.make(|state| state.persistent = true, || Ok(()))?;
         }
         Ok(lab)
+    }
+
+    fn first_members(&self) -> usize {
+        self.members.unwrap_or(self.shape.backends)
     }
 }
 
@@ -143,7 +164,10 @@ impl Building {
             match self.options.kind {
                 Kind::Balanced => node.balancer = Some(self.balancer(&node)),
                 Kind::PlainEcmp => {
-                    node.bird = Some(self.announcer(&node, plan::backend(index), plan::ROUTER_UNDERLAY)?);
+                    let serves = index < self.options.first_members();
+                    let config =
+                        services::announcing_bird(plan::backend(index), plan::ROUTER_UNDERLAY, serves);
+                    node.bird = Some(self.bird(namespace, &node.name, &config)?);
                     node.start_bird()?;
                 }
             }
@@ -166,7 +190,8 @@ impl Building {
                 Arms::Two => plan::edge(index, true),
                 Arms::One => plan::ROUTER_UNDERLAY,
             };
-            node.bird = Some(self.announcer(&node, plan::ingress(index), router)?);
+            let config = services::announcing_bird(plan::ingress(index), router, true);
+            node.bird = Some(self.bird(namespace, &node.name, &config)?);
             nodes.push(node);
         }
         self.start_balancers(&mut nodes)?;
@@ -227,7 +252,8 @@ impl Building {
             mode: self.options.mode,
             encapsulation: self.options.encapsulation,
             families: self.options.families,
-            backends: self.options.shape.backends,
+            members: self.options.first_members(),
+            hops: self.options.hops,
         }
     }
 
@@ -245,10 +271,6 @@ impl Building {
             notifies: true,
         };
         self.daemon(&node.namespace, program)
-    }
-
-    fn announcer(&self, node: &Node, id: plan::Addresses, router: plan::Addresses) -> Result<Daemon> {
-        self.bird(&node.namespace, &node.name, &services::announcing_bird(id, router))
     }
 
     fn bird(&self, namespace: &Namespace, node: &str, config: &str) -> Result<Daemon> {
