@@ -5,6 +5,7 @@ mod encapsulation;
 mod errors;
 mod host;
 mod instances;
+mod hostile_hops;
 mod namespace;
 mod neighbour;
 mod network_changes;

@@ -48,7 +48,9 @@ fn run(console: &Console, column: Column) -> Result<Run> {
     let shape = Shape { backends: MEMBERS + 1, ..Shape::default() };
     let builder = Lab::builder().shape(shape).members(MEMBERS);
     let (text, builder) = match column {
-        Column::SecondChance => ("with anycast-lb: three ingress nodes, three backends, one in reserve", builder),
+        Column::SecondChance => {
+            ("with anycast-lb: three ingress nodes, three backends, one in reserve", builder)
+        }
         Column::OwnerOnly => ("the same with hops = 0: only the owner of a flow is asked", builder.hops(0)),
         Column::PlainEcmp => (
             "without a balancer: the router's ECMP chooses among the same backends",
