@@ -2,6 +2,7 @@
 
 mod churn;
 mod console;
+mod pops;
 mod reroute;
 
 use std::process::ExitCode;
@@ -47,6 +48,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "churn",
         about: "an ingress node withdraws, a backend joins and another drains at once; then with the owner only, and without balancer",
         run: churn::all,
+    },
+    Scenario {
+        name: "pops",
+        about: "three PoPs announce the same prefix; one withdraws it while connections run, and returns; then with the owner only",
+        run: pops::both,
     },
     Scenario { name: "plain-ecmp", about: "its second half alone", run: reroute::plain },
 ];

@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use super::daemons::{Daemon, Program, arguments};
 use super::netns::Namespace;
 use super::node::{Node, READY_DEADLINE, SERVICE_DEADLINE, bird_socket};
+use super::programs;
 use super::services::{self, NodeConfig};
 use super::state::RunDir;
 use super::tools::Tools;
@@ -262,14 +263,7 @@ impl Building {
     }
 
     fn balancer(&self, node: &Node) -> Daemon {
-        let mut words = arguments(["run", "--config"]);
-        words.push(node.config().into());
-        let program = Program {
-            name: node.name.clone(),
-            program: self.tools.balancer.clone(),
-            arguments: words,
-            notifies: true,
-        };
+        let program = programs::balancer(&self.tools, &node.name, &node.config());
         self.daemon(&node.namespace, program)
     }
 
@@ -277,32 +271,14 @@ impl Building {
         let directory = self.run.path();
         let file = directory.join(format!("{node}-bird.conf"));
         fs::write(&file, config)?;
-        let socket = bird_socket(directory, node);
-        let program = Program {
-            name: format!("{node}-bird"),
-            program: "bird".into(),
-            arguments: arguments([
-                "-f".as_ref(),
-                "-c".as_ref(),
-                file.as_os_str(),
-                "-s".as_ref(),
-                socket.as_os_str(),
-            ]),
-            notifies: false,
-        };
-        Ok(self.daemon(namespace, program))
+        Ok(self.daemon(namespace, programs::bird(node, directory, &file)))
     }
 
     fn services(&self, namespace: &Namespace, node: &str) -> Result<Vec<Daemon>> {
         let directory = self.run.path();
         let file = directory.join(format!("{node}-nginx.conf"));
         fs::write(&file, services::nginx(node, directory))?;
-        let nginx = Program {
-            name: format!("{node}-nginx"),
-            program: "nginx".into(),
-            arguments: arguments(["-e".as_ref(), "stderr".as_ref(), "-c".as_ref(), file.as_os_str()]),
-            notifies: false,
-        };
+        let nginx = programs::nginx(node, &file);
         let listen = |address: std::net::SocketAddr| address.to_string();
         let echo = Program {
             name: format!("{node}-echo"),
@@ -330,7 +306,7 @@ impl Building {
 }
 
 /// Whether both families have a socket on `port`, by the namespace's `/proc/net`.
-fn listens(namespace: &Namespace, protocol: &str, port: u16) -> bool {
+pub(super) fn listens(namespace: &Namespace, protocol: &str, port: u16) -> bool {
     let look = || {
         ["", "6"].iter().all(|family| {
             let table =
@@ -350,7 +326,7 @@ fn has_local_port(table: &str, port: u16) -> bool {
 }
 
 /// One bpffs for all nodes of the lab: their instances have different names.
-fn mount_bpffs(run: &RunDir) -> Result<()> {
+pub(super) fn mount_bpffs(run: &RunDir) -> Result<()> {
     let path = run.path().join("bpf");
     run.make(
         |state| state.mounts.push(path.clone()),
@@ -361,7 +337,7 @@ fn mount_bpffs(run: &RunDir) -> Result<()> {
     )
 }
 
-fn write_seed(path: &Path) -> Result<()> {
+pub(super) fn write_seed(path: &Path) -> Result<()> {
     let mut seed = [0; SEED_LENGTH];
     fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed)).context("/dev/urandom")?;
     let digits: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -11,6 +11,8 @@ pub mod daemons;
 pub mod interrupt;
 pub mod netns;
 mod node;
+pub mod pops;
+mod programs;
 pub mod report;
 pub mod services;
 pub mod state;

@@ -82,7 +82,8 @@ protocol static announce6 {{{disabled} ipv6; route {} blackhole; }}
     text
 }
 
-fn session(
+/// A BGP session of BIRD.
+pub(super) fn session(
     name: &str,
     local: u32,
     neighbor: &str,
