@@ -15,7 +15,7 @@ const NAME: &str = "churn";
 /// Backends that serve from the start; one more waits to join.
 const MEMBERS: usize = 3;
 /// The nodes of the moment.
-const MOMENT: Churn = Churn { withdraw: 0, join: MEMBERS, drain: 0 };
+const MOMENT: Churn = Churn { withdraw: 0, join: MEMBERS, drain: 1 };
 /// Traffic before the moment.
 const BEFORE: Duration = Duration::from_secs(3);
 /// Traffic after each event: longer than the stall that counts as a break.
@@ -68,7 +68,7 @@ fn run(console: &Console, column: Column) -> Result<Run> {
 
     let moment = match column {
         Column::PlainEcmp => "a backend joins and another withdraws",
-        _ => "at once: ing0 withdraws its routes, be3 joins, be0 drains",
+        _ => "at once: ing0 withdraws its routes, be3 joins, be1 drains",
     };
     console.step(moment, || lab.churn(MOMENT))?;
     console.watch(&traffic, AFTER)?;
