@@ -27,26 +27,37 @@ pub fn run<P: Sockets, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     Outcome { verdict, vip: 0, member: 0, ifindex: 0 }
 }
 
-/// The outer header, as far as the rest needs it.
+/// The outer header, as far as the rest needs it; in words, like [`Link`].
 struct Outer {
     source: [u64; 2],
     destination: [u64; 2],
-    /// Protocol of what follows.
-    protocol: u8,
     /// Where what follows starts.
     payload: usize,
     /// Where the packet ends, as the header says.
     end: usize,
-    tos: u8,
-    is_fragment: bool,
-    is_sane: bool,
+    protocol: u64,
+    tos: u64,
+    fragment_bits: u64,
+}
+
+impl Outer {
+    /// Protocol of what follows.
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        self.protocol as u8
+    }
+
+    #[inline(always)]
+    fn tos(&self) -> u8 {
+        self.tos as u8
+    }
 }
 
 /// A list of hops, as far as it is left.
 #[derive(Clone, Copy)]
 struct Hops {
-    next: u8,
-    count: u8,
+    next: usize,
+    count: usize,
 }
 
 impl Hops {
@@ -56,37 +67,38 @@ impl Hops {
 #[inline(always)]
 fn decide<P: Sockets, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::NotTunnel)?;
-    match link.ether_type {
+    match link.ether_type() {
         ethernet::IPV4 => {
             let ip: &Ipv4 = packet.view(link.len).ok_or(Verdict::NotTunnel)?;
-            if ip.is_later_fragment() && ip.protocol == UDP {
-                // Whose it is, the first fragment knew: the kernel's business.
+            // Of a later fragment only the first one knew whose it is: the kernel's business.
+            if !ip.is_sane() || (ip.is_later_fragment() && ip.protocol == UDP) {
                 return Err(Verdict::NotTunnel);
             }
             let outer = Outer {
-                source: Ipv4::key(ip.source),
-                destination: Ipv4::key(ip.destination),
-                protocol: ip.protocol,
+                source: Ipv4::key(&ip.source),
+                destination: Ipv4::key(&ip.destination),
                 payload: link.len + ip.header_len(),
                 end: link.len + ip.total_len(),
-                tos: ip.tos,
-                is_fragment: ip.is_fragment(),
-                is_sane: ip.is_sane(),
+                protocol: ip.protocol as u64,
+                tos: ip.tos as u64,
+                fragment_bits: ip.fragment_bits() as u64,
             };
             take::<P, T, Ipv4, 4>(packet, tables, &link, &outer)
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::NotTunnel)?;
+            if !ip.is_sane() {
+                return Err(Verdict::NotTunnel);
+            }
             let outer = Outer {
-                source: Ipv6::key(ip.source),
-                destination: Ipv6::key(ip.destination),
-                protocol: ip.next_header,
+                source: Ipv6::key(&ip.source),
+                destination: Ipv6::key(&ip.destination),
                 payload: link.len + Ipv6::LEN,
                 end: link.len + ip.total_len(),
-                tos: ip.traffic_class(),
+                protocol: ip.next_header as u64,
+                tos: ip.traffic_class() as u64,
                 // A fragment header is an extension header, and no sender of ours adds one.
-                is_fragment: false,
-                is_sane: ip.is_sane(),
+                fragment_bits: 0,
             };
             take::<P, T, Ipv6, 16>(packet, tables, &link, &outer)
         }
@@ -102,10 +114,7 @@ fn take<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     link: &Link,
     outer: &Outer,
 ) -> Result<Verdict, Verdict> {
-    if !outer.is_sane {
-        return Err(Verdict::NotTunnel);
-    }
-    let udp_len = match outer.protocol {
+    let udp_len = match outer.protocol() {
         UDP => {
             let udp: &Udp = packet.view(outer.payload).ok_or(Verdict::NotTunnel)?;
             if udp.ports.destination != gue::PORT.to_be_bytes() {
@@ -128,15 +137,15 @@ fn take<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     if !view.in_prefix(outer.source) {
         return Err(Verdict::Stranger);
     }
-    if outer.is_fragment {
+    if outer.fragment_bits != 0 {
         return Err(Verdict::OuterFragment);
     }
     if outer.end > packet.len() {
         return Err(Verdict::OuterMalformed);
     }
-    if outer.protocol != UDP {
-        let inner = inner(packet, &view, outer.payload, outer, outer.protocol)?;
-        decap::strip(packet, link, &inner, outer.tos)?;
+    if outer.protocol() != UDP {
+        let inner = inner(packet, &view, outer.payload, outer, outer.protocol())?;
+        decap::strip(packet, link, &inner, outer.tos())?;
         return Ok(Verdict::DecapIpip);
     }
     let (start, protocol, hops) = unwrap_gue::<P, H, N>(packet, outer, udp_len)?;
@@ -149,7 +158,7 @@ fn take<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
         }
         verdict = Verdict::DecapLast;
     }
-    decap::strip(packet, link, &inner, outer.tos)?;
+    decap::strip(packet, link, &inner, outer.tos())?;
     Ok(verdict)
 }
 
@@ -185,8 +194,8 @@ fn send_on<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
         if next >= hops.count {
             return None;
         }
-        let hop: [u8; N] = *packet.view(place.hop::<N>(next))?;
-        if !view.is(H::key(hop), AddressFlags::LOCAL) {
+        let hop = H::key(packet.view(place.hop::<N>(next))?);
+        if !view.is(hop, AddressFlags::LOCAL) {
             return Some(send_to::<P, T, H, N>(packet, view, place, next, hop, inner));
         }
         next += 1;
@@ -200,12 +209,11 @@ fn send_to<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     packet: &mut P,
     view: &View<'_, T>,
     place: Place,
-    next: u8,
-    hop: [u8; N],
+    next: usize,
+    hop: [u64; 2],
     inner: &Inner,
 ) -> Verdict {
-    let hop_key = H::key(hop);
-    if view.is(hop_key, AddressFlags::VIP) || !view.in_prefix(hop_key) {
+    if view.is(hop, AddressFlags::VIP) || !view.in_prefix(hop) {
         return Verdict::HopStranger;
     }
     if packet.view::<H>(place.ip).is_none_or(|ip| ip.ttl() <= 1) {
@@ -254,11 +262,11 @@ fn unwrap_gue<P: Packet, H: OuterHeader<N>, const N: usize>(
     if private.kind != H::PRIVATE_KIND {
         return Err(Verdict::GueType);
     }
-    let hops = Hops { next: private.next_hop, count: private.hop_count };
+    let hops = Hops { next: private.next_hop as usize, count: private.hop_count as usize };
     if hops.next > hops.count {
         return Err(Verdict::GueHops);
     }
-    if hops.count > Private::MAX_HOPS || Private::LEN + hops.count as usize * N != private_len {
+    if hops.count > Private::MAX_HOPS as usize || Private::LEN + hops.count * N != private_len {
         return Err(Verdict::GueLength);
     }
     Ok((start, protocol, hops))

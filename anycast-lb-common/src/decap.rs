@@ -26,15 +26,12 @@ pub(crate) struct Inner {
     /// Where it starts.
     pub(crate) start: usize,
     len: usize,
-    tos: u8,
-    /// IPv4 or IPv6.
-    pub(crate) is_v4: bool,
     /// Where its transport header starts, extension headers not followed.
     pub(crate) transport: usize,
-    /// Protocol of the transport, or of the first extension header.
-    pub(crate) protocol: u8,
-    /// Any fragment, the first included.
-    pub(crate) is_fragment: bool,
+    tos: u64,
+    version: u64,
+    protocol: u64,
+    fragment_bits: u64,
     /// The part of the source address that is limited together: /24 or /56.
     pub(crate) source_prefix: u64,
     /// Destination address as the tables know it.
@@ -42,6 +39,29 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// IPv4 or IPv6.
+    #[inline(always)]
+    pub(crate) fn is_v4(&self) -> bool {
+        self.version == 4
+    }
+
+    /// Protocol of the transport, or of the first extension header.
+    #[inline(always)]
+    pub(crate) fn protocol(&self) -> u8 {
+        self.protocol as u8
+    }
+
+    /// Any fragment, the first included.
+    #[inline(always)]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.fragment_bits != 0
+    }
+
+    #[inline(always)]
+    fn tos(&self) -> u8 {
+        self.tos as u8
+    }
+
     /// The packet that starts at `start` and, at most, reaches to `end`; `protocol` (4 or 41) is
     /// what the tunnel announced.
     #[inline(always)]
@@ -61,11 +81,11 @@ impl Inner {
             Inner {
                 start,
                 len: ip.total_len(),
-                tos: ip.tos,
-                is_v4: true,
                 transport: start + ip.header_len(),
-                protocol: ip.protocol,
-                is_fragment: ip.is_fragment(),
+                tos: ip.tos as u64,
+                version: 4,
+                protocol: ip.protocol as u64,
+                fragment_bits: ip.fragment_bits() as u64,
                 source_prefix: u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
                 destination,
             }
@@ -79,11 +99,11 @@ impl Inner {
             Inner {
                 start,
                 len: ip.total_len(),
-                tos: ip.traffic_class(),
-                is_v4: false,
                 transport: start + Ipv6::LEN,
-                protocol: ip.next_header,
-                is_fragment: false,
+                tos: ip.traffic_class() as u64,
+                version: 6,
+                protocol: ip.next_header as u64,
+                fragment_bits: 0,
                 source_prefix: u64::from_be_bytes([1, a, b, c, d, e, f, g]),
                 destination,
             }
@@ -109,7 +129,7 @@ pub(crate) fn strip<P: Packet>(
     if surplus != 0 {
         packet.cut_end(surplus).ok_or(Verdict::InnerLength)?;
     }
-    let ether_type = if inner.is_v4 { ethernet::IPV4 } else { ethernet::IPV6 }.to_be_bytes();
+    let ether_type = if inner.is_v4() { ethernet::IPV4 } else { ethernet::IPV6 }.to_be_bytes();
     const ONE_TAG: usize = Ethernet::LEN + VlanTag::LEN;
     const TWO_TAGS: usize = ONE_TAG + VlanTag::LEN;
     match link.len {
@@ -155,20 +175,20 @@ fn keep_link<P: Packet, const N: usize>(packet: &mut P, inner: &Inner, ether_typ
 /// RFC 6040 §4.2, the decapsulation table.
 #[inline(always)]
 fn carry_ecn<P: Packet>(packet: &mut P, inner: &Inner, outer_tos: u8) -> Result<(), Verdict> {
-    let ecn = match (inner.tos & ECN, outer_tos & ECN) {
+    let ecn = match (inner.tos() & ECN, outer_tos & ECN) {
         (NOT_ECT, CE) => return Err(Verdict::InnerCe),
         (ECT_0 | ECT_1, CE) => CE,
         (ECT_0, ECT_1) => ECT_1,
         _ => return Ok(()),
     };
-    let tos = inner.tos & !ECN | ecn;
+    let tos = inner.tos() & !ECN | ecn;
     mark(packet, inner, tos).ok_or(Verdict::InnerLength)
 }
 
 /// Writes TOS or traffic class. Congestion is rare: the header is looked up again.
 #[inline(always)]
 fn mark<P: Packet>(packet: &mut P, inner: &Inner, tos: u8) -> Option<()> {
-    if inner.is_v4 {
+    if inner.is_v4() {
         let ip: &mut Ipv4 = packet.view_mut(inner.start)?;
         let old = u16::from_be_bytes([ip.version_ihl, ip.tos]);
         let new = u16::from_be_bytes([ip.version_ihl, tos]);

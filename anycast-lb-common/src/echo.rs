@@ -93,7 +93,7 @@ fn turn<P: Packet, H: Turn>(
     let (old, new) = (u16::from_be_bytes([H::REQUEST, 0]), u16::from_be_bytes([H::REPLY, 0]));
     let checksum = update_to_sent(u16::from_be_bytes(icmp.checksum), old, new);
     let ip: &H = packet.view(datagram.start)?;
-    if link.is_group || source_is_vip || !ip.source_is_unicast() {
+    if link.is_group() || source_is_vip || !ip.source_is_unicast() {
         return Some(Verdict::EchoSource);
     }
     let icmp: &mut IcmpEcho = packet.view_mut(datagram.transport)?;

@@ -78,34 +78,34 @@ fn write_header<P: Packet>(
             let header: &mut L2 = packet.view_mut(0)?;
             *header = *member.header();
             let ether_type =
-                if inner.announced_as == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
+                if inner.announced_as() == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
             header.link.ether_type = ether_type.to_be_bytes();
         }
         Encap::Ipip4 => {
             let template: &Ipip4 = member.header();
             let header: &mut Ipip4 = packet.view_mut(0)?;
             *header = *template;
-            header.ip.protocol = inner.announced_as;
-            finish_v4(&mut header.ip, &template.ip, inner.tos, len, inner.announced_as);
+            header.ip.protocol = inner.announced_as();
+            finish_v4(&mut header.ip, &template.ip, inner.tos(), len, inner.announced_as());
         }
         Encap::Ipip6 => {
             let header: &mut Ipip6 = packet.view_mut(0)?;
             *header = *member.header();
-            header.ip.next_header = inner.announced_as;
-            finish_v6(&mut header.ip, inner.tos, len, hash);
+            header.ip.next_header = inner.announced_as();
+            finish_v6(&mut header.ip, inner.tos(), len, hash);
         }
         Encap::Gue4 => {
             let template: &Gue4 = member.header();
             let header: &mut Gue4 = packet.view_mut(0)?;
             *header = *template;
-            finish_v4(&mut header.ip, &template.ip, inner.tos, len, 0);
+            finish_v4(&mut header.ip, &template.ip, inner.tos(), len, 0);
             finish_udp(&mut header.udp, len - Ipv4::LEN as u16, hash);
             finish_gue(&mut header.gue, &mut header.private, inner, hops, HOP_LEN_V4);
         }
         Encap::Gue6 => {
             let header: &mut Gue6 = packet.view_mut(0)?;
             *header = *member.header();
-            finish_v6(&mut header.ip, inner.tos, len, hash);
+            finish_v6(&mut header.ip, inner.tos(), len, hash);
             finish_udp(&mut header.udp, len - Ipv6::LEN as u16, hash);
             finish_gue(&mut header.gue, &mut header.private, inner, hops, HOP_LEN_V6);
         }
@@ -139,7 +139,7 @@ fn finish_udp(udp: &mut Udp, len: u16, hash: u64) {
 #[inline(always)]
 fn finish_gue(gue: &mut Gue, private: &mut Private, inner: &Datagram, hops: usize, hop_len: usize) {
     gue.version_hlen = HLEN_NO_HOPS + (hops * hop_len / 4) as u8;
-    gue.protocol = inner.announced_as;
+    gue.protocol = inner.announced_as();
     private.hop_count = hops as u8;
 }
 

@@ -23,12 +23,12 @@ use crate::abi::FlowKeys;
 /// A flow: what the hash reads of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<const N: usize> {
-    /// Source and destination address, little-endian words of the bytes on the wire.
-    pub addresses: [u32; N],
+    /// Source and destination address, little-endian 32-bit words of the bytes on the wire.
+    pub addresses: [u64; N],
     /// Source and destination port in the same way; 0 without ports.
-    pub ports: u32,
+    pub ports: u64,
     /// IP protocol number.
-    pub protocol: u8,
+    pub protocol: u64,
 }
 
 impl<const N: usize> Flow<N> {
@@ -38,37 +38,37 @@ impl<const N: usize> Flow<N> {
         let mut h = keys.offset;
         let mut i = 0;
         while i < N {
-            h = h.wrapping_add(keys.factors[i + 2].wrapping_mul(self.addresses[i] as u64));
+            h = h.wrapping_add(keys.factors[i + 2].wrapping_mul(self.addresses[i]));
             i += 1;
         }
         h = h
-            .wrapping_add(keys.factors[0].wrapping_mul(self.ports as u64))
-            .wrapping_add(keys.factors[1].wrapping_mul(self.protocol as u64));
+            .wrapping_add(keys.factors[0].wrapping_mul(self.ports))
+            .wrapping_add(keys.factors[1].wrapping_mul(self.protocol));
         finish(h, keys.finish)
     }
 }
 
 /// The words of an IPv4 address pair.
 #[inline(always)]
-pub fn words_v4(source: [u8; 4], destination: [u8; 4]) -> [u32; 2] {
-    [u32::from_le_bytes(source), u32::from_le_bytes(destination)]
+pub fn words_v4(source: [u8; 4], destination: [u8; 4]) -> [u64; 2] {
+    [u32::from_le_bytes(source) as u64, u32::from_le_bytes(destination) as u64]
 }
 
 /// The words of an IPv6 address pair.
 #[inline(always)]
-pub fn words_v6(source: [u8; 16], destination: [u8; 16]) -> [u32; 8] {
+pub fn words_v6(source: [u8; 16], destination: [u8; 16]) -> [u64; 8] {
     let [s0, s1, s2, s3] = quarters(source);
     let [d0, d1, d2, d3] = quarters(destination);
     [s0, s1, s2, s3, d0, d1, d2, d3]
 }
 
 #[inline(always)]
-fn quarters(a: [u8; 16]) -> [u32; 4] {
+fn quarters(a: [u8; 16]) -> [u64; 4] {
     [
-        u32::from_le_bytes([a[0], a[1], a[2], a[3]]),
-        u32::from_le_bytes([a[4], a[5], a[6], a[7]]),
-        u32::from_le_bytes([a[8], a[9], a[10], a[11]]),
-        u32::from_le_bytes([a[12], a[13], a[14], a[15]]),
+        u32::from_le_bytes([a[0], a[1], a[2], a[3]]) as u64,
+        u32::from_le_bytes([a[4], a[5], a[6], a[7]]) as u64,
+        u32::from_le_bytes([a[8], a[9], a[10], a[11]]) as u64,
+        u32::from_le_bytes([a[12], a[13], a[14], a[15]]) as u64,
     ]
 }
 

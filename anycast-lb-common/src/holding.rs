@@ -13,10 +13,10 @@ use crate::wire::{Ipv4, Ipv6, Ports, Tcp};
 #[inline(always)]
 pub(crate) fn accepts<P: Sockets>(packet: &P, inner: &Inner) -> bool {
     // A fragment, or a protocol whose sockets cannot be looked up: nobody else knows better.
-    if inner.is_fragment {
+    if inner.is_fragment() {
         return true;
     }
-    if inner.is_v4 { accepts_v4(packet, inner) } else { accepts_v6(packet, inner) }.unwrap_or(true)
+    if inner.is_v4() { accepts_v4(packet, inner) } else { accepts_v6(packet, inner) }.unwrap_or(true)
 }
 
 /// `None` where the packet is too short to tell, which the kernel may find out for itself.
@@ -24,7 +24,7 @@ pub(crate) fn accepts<P: Sockets>(packet: &P, inner: &Inner) -> bool {
 fn accepts_v4<P: Sockets>(packet: &P, inner: &Inner) -> Option<bool> {
     let ip: &Ipv4 = packet.view(inner.start)?;
     let (source, destination) = (ip.source, ip.destination);
-    match inner.protocol {
+    match inner.protocol() {
         TCP | UDP => {
             let ports = ports_at(packet, inner.transport)?;
             let flow = Tuple::v4(source, destination, ports);
@@ -48,7 +48,7 @@ fn accepts_v4<P: Sockets>(packet: &P, inner: &Inner) -> Option<bool> {
 fn accepts_v6<P: Sockets>(packet: &P, inner: &Inner) -> Option<bool> {
     let ip: &Ipv6 = packet.view(inner.start)?;
     let (source, destination) = (ip.source, ip.destination);
-    match inner.protocol {
+    match inner.protocol() {
         TCP | UDP => {
             let ports = ports_at(packet, inner.transport)?;
             let flow = Tuple::v6(source, destination, ports);
@@ -92,7 +92,7 @@ fn has_flow<P: Sockets, const N: usize>(packet: &P, flow: &Tuple<N>, protocol: u
 
 #[inline(always)]
 fn transport<P: Sockets, H: Pod, const N: usize>(packet: &P, inner: &Inner, flow: &Tuple<N>) -> Option<bool> {
-    if inner.protocol == UDP {
+    if inner.protocol() == UDP {
         return Some(packet.has_connected_udp(flow));
     }
     let tcp: &Tcp = packet.view(inner.transport)?;

@@ -22,8 +22,8 @@ pub(crate) struct Gue {
 impl Gue {
     /// Where hop number `n` of `N` bytes lies.
     #[inline(always)]
-    pub(crate) fn hop<const N: usize>(&self, n: u8) -> usize {
-        self.private + Private::LEN + n as usize * N
+    pub(crate) fn hop<const N: usize>(&self, n: usize) -> usize {
+        self.private + Private::LEN + n * N
     }
 }
 
@@ -32,19 +32,19 @@ pub(crate) trait Outer<const N: usize>: Pod {
     /// Type of the private data that this family's hops have.
     const PRIVATE_KIND: [u8; 2];
     /// An address as the tables know it.
-    fn key(address: [u8; N]) -> [u64; 2];
+    fn key(address: &[u8; N]) -> [u64; 2];
     /// Time to live.
     fn ttl(&self) -> u8;
-    /// From this host to `hop`, one hop further; returns the address that is gone.
-    fn readdress(&mut self, hop: [u8; N]) -> [u8; N];
+    /// From this host to `hop` (a key), one hop further; returns the key of the address that is gone.
+    fn readdress(&mut self, hop: [u64; 2]) -> [u64; 2];
 }
 
 impl Outer<4> for Ipv4 {
     const PRIVATE_KIND: [u8; 2] = Private::GLB;
 
     #[inline(always)]
-    fn key(address: [u8; 4]) -> [u64; 2] {
-        address_key(mapped(address))
+    fn key(address: &[u8; 4]) -> [u64; 2] {
+        address_key(mapped(*address))
     }
 
     #[inline(always)]
@@ -53,10 +53,11 @@ impl Outer<4> for Ipv4 {
     }
 
     #[inline(always)]
-    fn readdress(&mut self, hop: [u8; 4]) -> [u8; 4] {
-        let gone = self.source;
+    fn readdress(&mut self, hop: [u64; 2]) -> [u64; 2] {
+        let gone = Self::key(&self.source);
         self.source = self.destination;
-        self.destination = hop;
+        let [.., a, b, c, d] = hop[1].to_ne_bytes();
+        self.destination = [a, b, c, d];
         let old = u16::from_be_bytes([self.ttl, self.protocol]);
         self.ttl = self.ttl.wrapping_sub(1);
         let new = u16::from_be_bytes([self.ttl, self.protocol]);
@@ -71,8 +72,8 @@ impl Outer<16> for Ipv6 {
     const PRIVATE_KIND: [u8; 2] = Private::WIDE;
 
     #[inline(always)]
-    fn key(address: [u8; 16]) -> [u64; 2] {
-        address_key(address)
+    fn key(address: &[u8; 16]) -> [u64; 2] {
+        address_key(*address)
     }
 
     #[inline(always)]
@@ -81,26 +82,30 @@ impl Outer<16> for Ipv6 {
     }
 
     #[inline(always)]
-    fn readdress(&mut self, hop: [u8; 16]) -> [u8; 16] {
-        let gone = self.source;
+    fn readdress(&mut self, hop: [u64; 2]) -> [u64; 2] {
+        let gone = Self::key(&self.source);
         self.source = self.destination;
-        self.destination = hop;
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
+            (hop[0].to_ne_bytes(), hop[1].to_ne_bytes());
+        self.destination = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
         self.hop_limit = self.hop_limit.wrapping_sub(1);
         gone
     }
 }
 
-/// What a ones' complement sum gains when `gone` makes way for `come`.
+/// What a ones' complement sum gains when `gone` makes way for `come`, both as keys. What two
+/// IPv4-mapped addresses have in common adds nothing.
 #[inline(always)]
-fn exchanged<const N: usize>(gone: [u8; N], come: [u8; N]) -> u32 {
-    let mut sum = 0_u32;
-    let mut i = 0;
-    while i + 1 < N {
-        sum += (!u16::from_be_bytes([gone[i], gone[i + 1]])) as u32;
-        sum += u16::from_be_bytes([come[i], come[i + 1]]) as u32;
-        i += 2;
-    }
+fn exchanged(gone: [u64; 2], come: [u64; 2]) -> u32 {
+    let sum = halves(!gone[0]) + halves(!gone[1]) + halves(come[0]) + halves(come[1]);
     fold(sum) as u32
+}
+
+/// The sum of the four 16-bit numbers that the word's bytes are in network order.
+#[inline(always)]
+fn halves(word: u64) -> u32 {
+    let word = u64::from_be(word);
+    (word >> 48) as u32 + (word >> 32) as u16 as u32 + (word >> 16) as u16 as u32 + word as u16 as u32
 }
 
 /// Readdresses the packet to hop number `next`, whose address is `hop`, and marks the list
@@ -110,14 +115,14 @@ fn exchanged<const N: usize>(gone: [u8; N], come: [u8; N]) -> u32 {
 pub(crate) fn send_on<P: Packet, H: Outer<N>, const N: usize>(
     packet: &mut P,
     gue: Gue,
-    next: u8,
-    hop: [u8; N],
+    next: usize,
+    hop: [u64; 2],
 ) -> Option<()> {
     let ip: &mut H = packet.view_mut(gue.ip)?;
     let gone = ip.readdress(hop);
     let private: &mut Private = packet.view_mut(gue.private)?;
     let old = u16::from_be_bytes([private.next_hop, private.hop_count]);
-    private.next_hop = next + 1;
+    private.next_hop = next as u8 + 1;
     let new = u16::from_be_bytes([private.next_hop, private.hop_count]);
     let udp: &mut Udp = packet.view_mut(gue.udp)?;
     if udp.checksum != [0, 0] {

@@ -35,33 +35,33 @@ fn decide<P: Packet, T: Tables>(
 ) -> Result<Verdict, Verdict> {
     let link = parse::link(packet).ok_or(Verdict::TruncatedLink)?;
     let view = View::new(tables).ok_or(Verdict::BadTable)?;
-    match link.ether_type {
+    match link.ether_type() {
         ethernet::IPV4 => {
             let ip: &Ipv4 = packet.view(link.len).ok_or(Verdict::MalformedIpv4)?;
             let address = our_address(&view, address_key(mapped(ip.destination)))?;
             let datagram = parse::ipv4(packet, &link, ip)?;
-            if datagram.protocol == ICMP {
+            if datagram.protocol() == ICMP {
                 let source_is_vip = view.is(address_key(mapped(ip.source)), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv4>(packet, &link, &datagram, source_is_vip));
             }
             let addresses = words_v4(ip.source, ip.destination);
             let (ports, vip) = service(packet, &view, address, &datagram)?;
-            outcome.vip = vip;
-            let flow = Flow { addresses, ports, protocol: datagram.protocol };
+            outcome.vip = vip as VipNumber;
+            let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
             forward(packet, tables, &datagram, flow, view.header, outcome)
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::MalformedIpv6)?;
             let address = our_address(&view, address_key(ip.destination))?;
             let datagram = parse::ipv6(packet, &link, ip)?;
-            if datagram.protocol == ICMPV6 {
+            if datagram.protocol() == ICMPV6 {
                 let source_is_vip = view.is(address_key(ip.source), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv6>(packet, &link, &datagram, source_is_vip));
             }
             let addresses = words_v6(ip.source, ip.destination);
             let (ports, vip) = service(packet, &view, address, &datagram)?;
-            outcome.vip = vip;
-            let flow = Flow { addresses, ports, protocol: datagram.protocol };
+            outcome.vip = vip as VipNumber;
+            let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
             forward(packet, tables, &datagram, flow, view.header, outcome)
         }
         _ => Err(Verdict::NotIp),
@@ -95,8 +95,8 @@ fn service<P: Packet, T: Tables>(
     view: &View<'_, T>,
     address: &AddressEntry,
     datagram: &Datagram,
-) -> Result<(u32, VipNumber), Verdict> {
-    let needed = match datagram.protocol {
+) -> Result<(u64, u64), Verdict> {
+    let needed = match datagram.protocol() {
         TCP => Tcp::LEN,
         UDP => Udp::LEN,
         _ => 0,
@@ -110,11 +110,11 @@ fn service<P: Packet, T: Tables>(
         let ports: &Ports = packet.view(datagram.transport).ok_or(Verdict::TruncatedTransport)?;
         let [a, b] = ports.source;
         let [c, d] = ports.destination;
-        (u32::from_le_bytes([a, b, c, d]), u16::from_be_bytes(ports.destination))
+        (u32::from_le_bytes([a, b, c, d]) as u64, u16::from_be_bytes(ports.destination))
     };
-    match view.vip(address, datagram.protocol, port) {
+    match view.vip(address, datagram.protocol(), port) {
         0 => Err(unmatched(view, Verdict::UnmatchedService)),
-        vip => Ok((words, vip)),
+        vip => Ok((words, vip as u64)),
     }
 }
 
@@ -144,7 +144,7 @@ fn forward<P: Packet, T: Tables, const N: usize>(
     }
     if vip.flags & VipFlags::SECOND_CHANCE == 0 {
         list = list.alone();
-    } else if datagram.protocol == UDP {
+    } else if datagram.protocol() == UDP {
         // Only a connected socket tells that a backend holds the flow: a new one must come back.
         list = list.closed();
     }
@@ -174,7 +174,7 @@ fn choose<T: Tables>(tables: &T, table: Option<u64>, hash: u64) -> Result<List, 
 /// Whether the packet may be the first of its flow: anything but TCP past its SYN.
 #[inline(always)]
 fn is_new<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
-    if datagram.protocol != TCP {
+    if datagram.protocol() != TCP {
         return true;
     }
     match packet.view::<Tcp>(datagram.transport) {

@@ -15,13 +15,29 @@ const MAX_TAGS: usize = 2;
 const MAX_EXTENSIONS: usize = 6;
 
 /// The link header.
+///
+/// Like everything that is handed on in this crate it consists of whole words. A structure may end
+/// up on the stack, where the compiler moves neighbouring small fields together as it likes and the
+/// verifier wants every access aligned.
 pub(crate) struct Link {
     /// Bytes of it, VLAN tags included.
     pub(crate) len: usize,
+    ether_type: u64,
+    group_bit: u64,
+}
+
+impl Link {
     /// EtherType of what follows, host order.
-    pub(crate) ether_type: u16,
+    #[inline(always)]
+    pub(crate) fn ether_type(&self) -> u16 {
+        self.ether_type as u16
+    }
+
     /// Whether the frame goes to a group of stations.
-    pub(crate) is_group: bool,
+    #[inline(always)]
+    pub(crate) fn is_group(&self) -> bool {
+        self.group_bit != 0
+    }
 }
 
 /// Ethernet and up to two VLAN tags; `None` where the frame ends before they do.
@@ -30,14 +46,14 @@ pub(crate) fn link<P: Packet>(packet: &P) -> Option<Link> {
     let ethernet: &Ethernet = packet.view(0)?;
     let mut link = Link {
         len: Ethernet::LEN,
-        ether_type: u16::from_be_bytes(ethernet.ether_type),
-        is_group: ethernet.is_group(),
+        ether_type: u16::from_be_bytes(ethernet.ether_type) as u64,
+        group_bit: ethernet.group_bit() as u64,
     };
     let mut tags = 0;
-    while tags < MAX_TAGS && is_vlan(link.ether_type) {
+    while tags < MAX_TAGS && is_vlan(link.ether_type()) {
         let tag: &VlanTag = packet.view(link.len)?;
         link.len += VlanTag::LEN;
-        link.ether_type = u16::from_be_bytes(tag.ether_type);
+        link.ether_type = u16::from_be_bytes(tag.ether_type) as u64;
         tags += 1;
     }
     Some(link)
@@ -51,15 +67,30 @@ pub(crate) struct Datagram {
     pub(crate) len: usize,
     /// Where the transport header starts; at most `start + len`.
     pub(crate) transport: usize,
-    /// Protocol of the transport.
-    pub(crate) protocol: u8,
-    /// TOS or traffic class.
-    pub(crate) tos: u8,
-    /// The number by which an outer header announces this packet: 4 or 41.
-    pub(crate) announced_as: u8,
+    protocol: u64,
+    tos: u64,
+    announced_as: u64,
 }
 
 impl Datagram {
+    /// Protocol of the transport.
+    #[inline(always)]
+    pub(crate) fn protocol(&self) -> u8 {
+        self.protocol as u8
+    }
+
+    /// TOS or traffic class.
+    #[inline(always)]
+    pub(crate) fn tos(&self) -> u8 {
+        self.tos as u8
+    }
+
+    /// The number by which an outer header announces this packet: 4 or 41.
+    #[inline(always)]
+    pub(crate) fn announced_as(&self) -> u8 {
+        self.announced_as as u8
+    }
+
     /// Whether the packet holds `needed` bytes of transport.
     #[inline(always)]
     pub(crate) fn holds(&self, needed: usize) -> bool {
@@ -84,9 +115,9 @@ pub(crate) fn ipv4<P: Packet>(packet: &P, link: &Link, ip: &Ipv4) -> Result<Data
         start: link.len,
         len,
         transport: link.len + ip.header_len(),
-        protocol: ip.protocol,
-        tos: ip.tos,
-        announced_as: PROTOCOL_IPV4,
+        protocol: ip.protocol as u64,
+        tos: ip.tos as u64,
+        announced_as: PROTOCOL_IPV4 as u64,
     })
 }
 
@@ -104,26 +135,26 @@ pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Data
         start: link.len,
         len,
         transport: link.len + Ipv6::LEN,
-        protocol: ip.next_header,
-        tos: ip.traffic_class(),
-        announced_as: PROTOCOL_IPV6,
+        protocol: ip.next_header as u64,
+        tos: ip.traffic_class() as u64,
+        announced_as: PROTOCOL_IPV6 as u64,
     };
     let mut walked = 0;
-    while is_extension(datagram.protocol) {
+    while is_extension(datagram.protocol()) {
         if walked == MAX_EXTENSIONS {
             return Err(Verdict::ExtensionHeaders);
         }
         walked += 1;
-        if datagram.protocol == ipv6::FRAGMENT {
+        if datagram.protocol() == ipv6::FRAGMENT {
             let header: &FragmentHeader = packet.view(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
             if !header.is_atomic() {
                 return Err(Verdict::Fragment);
             }
-            datagram.protocol = header.next_header;
+            datagram.protocol = header.next_header as u64;
             datagram.transport += FragmentHeader::LEN;
         } else {
             let header: &Extension = packet.view(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
-            datagram.protocol = header.next_header;
+            datagram.protocol = header.next_header as u64;
             datagram.transport += header.total_len();
         }
         if !datagram.holds(0) {

@@ -10,7 +10,7 @@ pub const TOTAL: u32 = 0;
 /// another's, and so cannot use up another's limit on purpose.
 #[inline(always)]
 pub fn word_of(prefix: u64, keys: &FlowKeys) -> u32 {
-    let flow = Flow { addresses: [prefix as u32, (prefix >> 32) as u32], ports: 0, protocol: 0 };
+    let flow = Flow { addresses: [prefix & 0xffff_ffff, prefix >> 32], ports: 0, protocol: 0 };
     1 + (flow.hash(keys) >> (64 - HOP_LIMIT_CLASS_BITS)) as u32
 }
 

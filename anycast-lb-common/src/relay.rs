@@ -36,20 +36,20 @@ fn decide<P: Packet, T: Tables>(packet: &P, tables: &T) -> Option<bool> {
     if link.len != Ethernet::LEN {
         return None;
     }
-    let (source, destination, protocol, payload) = match link.ether_type {
+    let (source, destination, protocol, payload) = match link.ether_type() {
         ethernet::IPV4 => {
             let ip: &Ipv4 = packet.view(link.len)?;
             if !ip.is_sane() || ip.is_fragment() {
                 return None;
             }
-            (Ipv4::key(ip.source), Ipv4::key(ip.destination), ip.protocol, link.len + ip.header_len())
+            (Ipv4::key(&ip.source), Ipv4::key(&ip.destination), ip.protocol, link.len + ip.header_len())
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len)?;
             if !ip.is_sane() {
                 return None;
             }
-            (Ipv6::key(ip.source), Ipv6::key(ip.destination), ip.next_header, link.len + Ipv6::LEN)
+            (Ipv6::key(&ip.source), Ipv6::key(&ip.destination), ip.next_header, link.len + Ipv6::LEN)
         }
         _ => return None,
     };

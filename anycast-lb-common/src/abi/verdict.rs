@@ -25,7 +25,7 @@ macro_rules! verdicts {
     ($( $variant:ident, $name:literal, $program:ident, $kind:ident, $text:literal; )*) => {
         /// A way out of one of the programs; the number is the index of its counter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u32)]
+        #[repr(u64)]
         pub enum Verdict {
             $( #[doc = $text] $variant, )*
         }

@@ -10,7 +10,7 @@ fn v4(source: u32, port: u16, destination: u32, service: u16) -> Flow<2> {
     let ports = [port.to_be_bytes(), service.to_be_bytes()].concat();
     Flow {
         addresses: words_v4(source.to_be_bytes(), destination.to_be_bytes()),
-        ports: u32::from_le_bytes(ports.try_into().unwrap_or_default()),
+        ports: u32::from_le_bytes(ports.try_into().unwrap_or_default()).into(),
         protocol: 6,
     }
 }

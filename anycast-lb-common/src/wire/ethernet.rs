@@ -31,10 +31,10 @@ impl Ethernet {
     /// Bytes of the header.
     pub const LEN: usize = size_of::<Self>();
 
-    /// Whether a frame with this destination goes to a group (broadcast included).
+    /// The bit of the destination that says that it is a group (broadcast included).
     #[inline(always)]
-    pub fn is_group(&self) -> bool {
-        self.destination[0] & 1 != 0
+    pub fn group_bit(&self) -> u8 {
+        self.destination[0] & 1
     }
 }
 

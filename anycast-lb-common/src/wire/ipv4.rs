@@ -57,10 +57,16 @@ impl Ipv4 {
         u16::from_be_bytes(self.total_len) as usize
     }
 
+    /// "More fragments" and the fragment offset; not 0 in any fragment, the first one included.
+    #[inline(always)]
+    pub fn fragment_bits(&self) -> u16 {
+        u16::from_be_bytes(self.fragment) & FRAGMENT_BITS
+    }
+
     /// Whether this is a fragment, the first one included.
     #[inline(always)]
     pub fn is_fragment(&self) -> bool {
-        u16::from_be_bytes(self.fragment) & FRAGMENT_BITS != 0
+        self.fragment_bits() != 0
     }
 
     /// Whether this is a fragment other than the first.

@@ -200,11 +200,11 @@ impl Guess {
         let hash = match (flow.source.ip(), flow.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let addresses = hash::words_v4(source.octets(), destination.octets());
-                HashedFlow { addresses, ports: words, protocol }.hash(&header.keys)
+                HashedFlow { addresses, ports: words.into(), protocol: protocol.into() }.hash(&header.keys)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let addresses = hash::words_v6(source.octets(), destination.octets());
-                HashedFlow { addresses, ports: words, protocol }.hash(&header.keys)
+                HashedFlow { addresses, ports: words.into(), protocol: protocol.into() }.hash(&header.keys)
             }
             _ => return nothing,
         };
