@@ -1,6 +1,8 @@
 //! `cargo xtask demo`: scenarios that show on one machine what the balancer is for.
 
+mod churn;
 mod console;
+mod pops;
 mod reroute;
 
 use std::process::ExitCode;
@@ -42,6 +44,16 @@ const SCENARIOS: &[Scenario] = &[
         run: reroute::both,
     },
     Scenario { name: "reroute-balanced", about: "its first half alone", run: reroute::balanced },
+    Scenario {
+        name: "churn",
+        about: "an ingress node withdraws, a backend joins and another drains at once; then with the owner only, and without balancer",
+        run: churn::all,
+    },
+    Scenario {
+        name: "pops",
+        about: "three PoPs announce the same prefix; one withdraws it while connections run, and returns; then with the owner only",
+        run: pops::both,
+    },
     Scenario { name: "plain-ecmp", about: "its second half alone", run: reroute::plain },
 ];
 

@@ -40,7 +40,7 @@ pub fn plain(console: &Console) -> Result<Summary> {
 }
 
 fn summary(balanced: Option<Run>, plain_ecmp: Option<Run>) -> Summary {
-    Summary { schema: Summary::SCHEMA, scenario: NAME, balanced, plain_ecmp }
+    Summary { schema: Summary::SCHEMA, scenario: NAME, balanced, owner_only: None, plain_ecmp }
 }
 
 fn run(console: &Console, kind: Kind) -> Result<Run> {

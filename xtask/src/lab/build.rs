@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use super::daemons::{Daemon, Program, arguments};
 use super::netns::Namespace;
 use super::node::{Node, READY_DEADLINE, SERVICE_DEADLINE, bird_socket};
+use super::programs;
 use super::services::{self, NodeConfig};
 use super::state::RunDir;
 use super::tools::Tools;
@@ -30,6 +31,10 @@ pub struct LabBuilder {
     encapsulation: Encapsulation,
     families: Families,
     shape: Shape,
+    /// Backends that the pool has at first; all where nothing is said.
+    members: Option<usize>,
+    /// `hops` of the pools; the default where nothing is said.
+    hops: Option<u8>,
     persistent: bool,
     balancers: Balancers,
 }
@@ -73,6 +78,16 @@ impl LabBuilder {
         Self { shape, ..self }
     }
 
+    /// How many of the backends serve at first: the others run and wait to join.
+    pub fn members(self, members: usize) -> Self {
+        Self { members: Some(members), ..self }
+    }
+
+    /// How many backends a packet may try after its owner.
+    pub fn hops(self, hops: u8) -> Self {
+        Self { hops: Some(hops), ..self }
+    }
+
     /// The lab outlives this process.
     pub fn persistent(self) -> Self {
         Self { persistent: true, ..self }
@@ -104,7 +119,7 @@ impl LabBuilder {
         let backends = building.backends()?;
         let ingresses = building.ingresses()?;
         let Building { options, tools, run, topology } = building;
-        let mut lab = Lab {
+        let lab = Lab {
             kind: self.kind,
             arms: self.arms,
             families: self.families,
@@ -116,13 +131,20 @@ impl LabBuilder {
             run,
         };
         if options.balancers == Balancers::Start {
-            let count = lab.next_hops().len();
+            let count = match self.kind {
+                Kind::Balanced => self.shape.ingresses,
+                Kind::PlainEcmp => self.first_members(),
+            };
             lab.wait_next_hops(count)?;
         }
         if self.persistent {
             lab.run.make(|state| state.persistent = true, || Ok(()))?;
         }
         Ok(lab)
+    }
+
+    fn first_members(&self) -> usize {
+        self.members.unwrap_or(self.shape.backends)
     }
 }
 
@@ -143,7 +165,10 @@ impl Building {
             match self.options.kind {
                 Kind::Balanced => node.balancer = Some(self.balancer(&node)),
                 Kind::PlainEcmp => {
-                    node.bird = Some(self.announcer(&node, plan::backend(index), plan::ROUTER_UNDERLAY)?);
+                    let serves = index < self.options.first_members();
+                    let config =
+                        services::announcing_bird(plan::backend(index), plan::ROUTER_UNDERLAY, serves);
+                    node.bird = Some(self.bird(namespace, &node.name, &config)?);
                     node.start_bird()?;
                 }
             }
@@ -166,7 +191,8 @@ impl Building {
                 Arms::Two => plan::edge(index, true),
                 Arms::One => plan::ROUTER_UNDERLAY,
             };
-            node.bird = Some(self.announcer(&node, plan::ingress(index), router)?);
+            let config = services::announcing_bird(plan::ingress(index), router, true);
+            node.bird = Some(self.bird(namespace, &node.name, &config)?);
             nodes.push(node);
         }
         self.start_balancers(&mut nodes)?;
@@ -227,7 +253,8 @@ impl Building {
             mode: self.options.mode,
             encapsulation: self.options.encapsulation,
             families: self.options.families,
-            backends: self.options.shape.backends,
+            members: self.options.first_members(),
+            hops: self.options.hops,
         }
     }
 
@@ -236,51 +263,22 @@ impl Building {
     }
 
     fn balancer(&self, node: &Node) -> Daemon {
-        let mut words = arguments(["run", "--config"]);
-        words.push(node.config().into());
-        let program = Program {
-            name: node.name.clone(),
-            program: self.tools.balancer.clone(),
-            arguments: words,
-            notifies: true,
-        };
+        let program = programs::balancer(&self.tools, &node.name, &node.config());
         self.daemon(&node.namespace, program)
-    }
-
-    fn announcer(&self, node: &Node, id: plan::Addresses, router: plan::Addresses) -> Result<Daemon> {
-        self.bird(&node.namespace, &node.name, &services::announcing_bird(id, router))
     }
 
     fn bird(&self, namespace: &Namespace, node: &str, config: &str) -> Result<Daemon> {
         let directory = self.run.path();
         let file = directory.join(format!("{node}-bird.conf"));
         fs::write(&file, config)?;
-        let socket = bird_socket(directory, node);
-        let program = Program {
-            name: format!("{node}-bird"),
-            program: "bird".into(),
-            arguments: arguments([
-                "-f".as_ref(),
-                "-c".as_ref(),
-                file.as_os_str(),
-                "-s".as_ref(),
-                socket.as_os_str(),
-            ]),
-            notifies: false,
-        };
-        Ok(self.daemon(namespace, program))
+        Ok(self.daemon(namespace, programs::bird(node, directory, &file)))
     }
 
     fn services(&self, namespace: &Namespace, node: &str) -> Result<Vec<Daemon>> {
         let directory = self.run.path();
         let file = directory.join(format!("{node}-nginx.conf"));
         fs::write(&file, services::nginx(node, directory))?;
-        let nginx = Program {
-            name: format!("{node}-nginx"),
-            program: "nginx".into(),
-            arguments: arguments(["-e".as_ref(), "stderr".as_ref(), "-c".as_ref(), file.as_os_str()]),
-            notifies: false,
-        };
+        let nginx = programs::nginx(node, &file);
         let listen = |address: std::net::SocketAddr| address.to_string();
         let echo = Program {
             name: format!("{node}-echo"),
@@ -308,7 +306,7 @@ impl Building {
 }
 
 /// Whether both families have a socket on `port`, by the namespace's `/proc/net`.
-fn listens(namespace: &Namespace, protocol: &str, port: u16) -> bool {
+pub(super) fn listens(namespace: &Namespace, protocol: &str, port: u16) -> bool {
     let look = || {
         ["", "6"].iter().all(|family| {
             let table =
@@ -328,7 +326,7 @@ fn has_local_port(table: &str, port: u16) -> bool {
 }
 
 /// One bpffs for all nodes of the lab: their instances have different names.
-fn mount_bpffs(run: &RunDir) -> Result<()> {
+pub(super) fn mount_bpffs(run: &RunDir) -> Result<()> {
     let path = run.path().join("bpf");
     run.make(
         |state| state.mounts.push(path.clone()),
@@ -339,7 +337,7 @@ fn mount_bpffs(run: &RunDir) -> Result<()> {
     )
 }
 
-fn write_seed(path: &Path) -> Result<()> {
+pub(super) fn write_seed(path: &Path) -> Result<()> {
     let mut seed = [0; SEED_LENGTH];
     fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed)).context("/dev/urandom")?;
     let digits: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();

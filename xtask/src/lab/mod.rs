@@ -5,11 +5,14 @@
 pub mod bird;
 mod build;
 pub mod capture;
+mod churn;
 pub mod command;
 pub mod daemons;
 pub mod interrupt;
 pub mod netns;
 mod node;
+pub mod pops;
+mod programs;
 pub mod report;
 pub mod services;
 pub mod state;
@@ -24,6 +27,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use build::LabBuilder;
+pub use churn::Churn;
 pub use command::{Command, main};
 pub use node::{CliOutput, Node};
 
@@ -254,18 +258,22 @@ impl Lab {
     }
 
     /// Node `index` withdraws the service prefixes; returns when the router no longer uses it.
-    pub fn withdraw(&mut self, index: usize) -> Result<()> {
+    pub fn withdraw(&self, index: usize) -> Result<()> {
         self.switch(index, "disable")
     }
 
     /// Node `index` announces the service prefixes again; returns when the router uses it.
-    pub fn announce(&mut self, index: usize) -> Result<()> {
+    pub fn announce(&self, index: usize) -> Result<()> {
         self.switch(index, "enable")
     }
 
-    fn switch(&mut self, index: usize, verb: &str) -> Result<()> {
+    fn switch(&self, index: usize, verb: &str) -> Result<()> {
         let before = self.live_next_hops(Family::V4)?;
-        let socket = self.next_hops()[index].bird_socket();
+        let nodes = match self.kind {
+            Kind::Balanced => &self.ingresses,
+            Kind::PlainEcmp => &self.backends,
+        };
+        let socket = nodes[index].bird_socket();
         for protocol in ["announce4", "announce6"] {
             bird::command(&socket, &format!("{verb} {protocol}"))?;
         }
@@ -299,7 +307,7 @@ impl Lab {
     }
 
     /// Waits until the router's FIB has `count` next hops for the service in both families.
-    pub fn wait_next_hops(&mut self, count: usize) -> Result<()> {
+    pub fn wait_next_hops(&self, count: usize) -> Result<()> {
         let what = format!("the router to have {count} next hops");
         let result = until(ROUTE_DEADLINE, &what, || {
             let both = self.live_next_hops(Family::V4)? == count && self.live_next_hops(Family::V6)? == count;

@@ -28,6 +28,10 @@ pub struct Run {
     pub reasons: BTreeMap<&'static str, u64>,
     /// Backends that were not well throughout.
     pub unhealthy_backends: BTreeSet<String>,
+    /// Short TCP connections.
+    pub short: u64,
+    /// Those that failed.
+    pub short_failed: u64,
     /// UDP datagrams sent.
     pub udp_sent: u64,
     /// UDP datagrams without an answer.
@@ -53,6 +57,8 @@ impl Run {
             spread: outcome.spread(),
             reasons: outcome.reasons(),
             unhealthy_backends: unhealthy.clone(),
+            short: outcome.short.done + outcome.short.failed,
+            short_failed: outcome.short.failed,
             udp_sent: outcome.udp.sent,
             udp_lost: outcome.udp.lost(),
             udp_corrupt: outcome.udp.corrupt,
@@ -76,7 +82,10 @@ pub struct Summary {
     /// The run with the balancer; none in a scenario without.
     #[serde(flatten)]
     pub balanced: Option<Run>,
-    /// The same without.
+    /// The same without the second chance, in scenarios that show what it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_only: Option<Run>,
+    /// The same without the balancer.
     pub plain_ecmp: Option<Run>,
 }
 
@@ -91,10 +100,14 @@ impl Summary {
 
     /// The table for people: a column a run.
     pub fn table(&self) -> String {
-        let columns: Vec<(&str, &Run)> = [("anycast-lb", &self.balanced), ("plain ECMP", &self.plain_ecmp)]
-            .into_iter()
-            .filter_map(|(name, run)| Some((name, run.as_ref()?)))
-            .collect();
+        let columns: Vec<(&str, &Run)> = [
+            ("anycast-lb", &self.balanced),
+            ("owner only", &self.owner_only),
+            ("plain ECMP", &self.plain_ecmp),
+        ]
+        .into_iter()
+        .filter_map(|(name, run)| Some((name, run.as_ref()?)))
+        .collect();
         let mut table = Table::new(columns.iter().map(|(name, _)| *name));
         let mut row = |name: &str, cell: &dyn Fn(&Run) -> String| {
             table.row(name, columns.iter().map(|(_, run)| cell(run)));
@@ -111,6 +124,8 @@ impl Summary {
                 run.spread.get(backend).copied().unwrap_or(0).to_string()
             });
         }
+        row("short TCP flows", &|run| run.short.to_string());
+        row("  failed", &|run| run.short_failed.to_string());
         row("UDP datagrams", &|run| run.udp_sent.to_string());
         row("  unanswered", &|run| run.udp_lost.to_string());
         row("UDP flows that changed server", &|run| run.udp_moved.to_string());
@@ -158,7 +173,13 @@ mod tests {
     }
 
     fn summary(balanced: Option<Run>) -> Summary {
-        Summary { schema: Summary::SCHEMA, scenario: "test", balanced, plain_ecmp: Some(run(&[])) }
+        Summary {
+            schema: Summary::SCHEMA,
+            scenario: "test",
+            balanced,
+            owner_only: Some(run(&[])),
+            plain_ecmp: Some(run(&[])),
+        }
     }
 
     #[test]
@@ -175,6 +196,7 @@ mod tests {
         assert_eq!(json["flows"], 2);
         assert_eq!(json["broken"], 1);
         assert_eq!(json["longest_stall_ms"], 5000);
+        assert_eq!(json["owner_only"]["broken"], 1);
         assert_eq!(json["plain_ecmp"]["flows"], 2);
         assert_eq!(json["plain_ecmp"]["broken"], 1);
         Ok(())
@@ -184,6 +206,6 @@ mod tests {
     fn the_table_is_aligned() {
         let table = summary(Some(run(&[]))).table();
         let widths: BTreeSet<_> = table.lines().map(str::len).collect();
-        assert_eq!(widths, BTreeSet::from([NAME_WIDTH + 2 * CELL_WIDTH]));
+        assert_eq!(widths, BTreeSet::from([NAME_WIDTH + 3 * CELL_WIDTH]));
     }
 }

@@ -61,15 +61,16 @@ protocol kernel kernel6 {{ merge paths on limit 16; ipv6 {{ import none; export 
     text
 }
 
-/// BIRD of a node that announces the service prefixes to `router`. Protocols `announce4` and
-/// `announce6` are switched off and on to withdraw and announce.
-pub fn announcing_bird(id: Addresses, router: Addresses) -> String {
+/// BIRD of a node that announces the service prefixes to `router`, at once if it `serves`. Protocols
+/// `announce4` and `announce6` are switched off and on to withdraw and announce.
+pub fn announcing_bird(id: Addresses, router: Addresses, serves: bool) -> String {
+    let disabled = if serves { "" } else { " disabled;" };
     let mut text = format!(
         "log stderr all;
 router id {};
 protocol device {{ scan time 10; }}
-protocol static announce4 {{ ipv4; route {} blackhole; }}
-protocol static announce6 {{ ipv6; route {} blackhole; }}
+protocol static announce4 {{{disabled} ipv4; route {} blackhole; }}
+protocol static announce6 {{{disabled} ipv6; route {} blackhole; }}
 ",
         id.v4,
         plan::PREFIX_V4,
@@ -81,7 +82,8 @@ protocol static announce6 {{ ipv6; route {} blackhole; }}
     text
 }
 
-fn session(
+/// A BGP session of BIRD.
+pub(super) fn session(
     name: &str,
     local: u32,
     neighbor: &str,
@@ -146,8 +148,10 @@ pub struct NodeConfig<'a> {
     pub encapsulation: Encapsulation,
     /// Families of the VIPs.
     pub families: Families,
-    /// Number of backends.
-    pub backends: usize,
+    /// How many of the backends the pool has at first.
+    pub members: usize,
+    /// How many backends a packet may try after its owner; the default where nothing is said.
+    pub hops: Option<u8>,
 }
 
 impl NodeConfig<'_> {
@@ -175,7 +179,10 @@ impl NodeConfig<'_> {
                 self.pool(family),
                 self.encapsulation.word()
             );
-            for index in 0..self.backends {
+            if let Some(hops) = self.hops {
+                let _ = writeln!(text, "hops = {hops}");
+            }
+            for index in 0..self.members {
                 let address = plan::backend(index);
                 let address = match carrier {
                     Family::V4 => address.v4.to_string(),
@@ -310,7 +317,8 @@ mod tests {
             mode: Mode::Native,
             encapsulation,
             families,
-            backends: 3,
+            members: 3,
+            hops: None,
         };
         node.ingress(plan::ingress(0))
     }
