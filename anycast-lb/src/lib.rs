@@ -1,7 +1,7 @@
 //! anycast-lb: the controller of an anycast ingress load balancer, as a library so that its parts
 //! can be tested one by one.
 //!
-//! Dependencies point one way: `cli` → `control` → `daemon` → `dataplane`, `membership`, `neighbour`, `table` →
+//! Dependencies point one way: `cli` → `control`, `peers` → `daemon` → `dataplane`, `membership`, `neighbour`, `table` →
 //! `model` ← `config`.
 
 pub mod cli;
@@ -9,10 +9,12 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+pub mod flows;
 pub mod host;
 pub mod membership;
 pub mod model;
 pub mod neighbour;
+pub mod peers;
 pub mod plan;
 pub mod simulate;
 pub mod table;

@@ -8,7 +8,9 @@ mod completions;
 mod context;
 mod detach;
 mod error;
+mod flows;
 mod logging;
+mod peer;
 mod pool;
 mod pop;
 mod reload;
@@ -88,6 +90,11 @@ enum Command {
     /// Servers
     #[command(subcommand)]
     Backend(backend::Backend),
+    /// The other ingress nodes
+    #[command(subcommand)]
+    Peer(peer::Peer),
+    /// Count the flows that this backend's kernel holds
+    Flows(flows::Flows),
     /// Put the edited configuration in force, all or nothing
     Reload(reload::Reload),
     /// Tell where a flow goes
@@ -221,6 +228,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Pool(pool) => context.block_on(pool.execute(&context)),
         Command::Pop(pop) => context.block_on(pop.execute(&context)),
         Command::Backend(backend) => context.block_on(backend.execute(&context)),
+        Command::Peer(peer) => context.block_on(peer.execute(&context)),
+        Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
     }
@@ -281,6 +290,9 @@ mod tests {
             "trace -",
             "simulate --backends 100 --change remove:1 --change add:1 --hops 3 --history --table maglev \
              --margin 0.03 --slots 65536 --seed 1 --json",
+            "trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443",
+            "peer list",
+            "flows --json",
             "detach --config x.toml",
             "completions bash",
         ] {

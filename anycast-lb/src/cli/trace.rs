@@ -12,7 +12,7 @@ use super::table::{LINE, wrap};
 use crate::control::api::{
     Answer, ErrorAnswer, ErrorBody, FlowSpec, MAX_FLOWS, TraceFlows, TraceRow, Traces,
 };
-use crate::control::client::typed;
+use crate::control::client::{quote, typed};
 
 /// Column of what a trace says.
 const NAME_WIDTH: usize = 15;
@@ -22,6 +22,7 @@ const NAME_WIDTH: usize = 15;
 #[command(after_help = "Examples:\n  \
     anycast-lb trace tcp 192.0.2.7:51234 203.0.113.1:443\n  \
     anycast-lb trace udp '[2001:db8::7]:51234' '[2001:db8::1]:53'\n  \
+    anycast-lb trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443\n  \
     anycast-lb trace - < flows      (a flow a line; a JSON object a line comes back)\n\n\
     The packet is made up and run through a second copy of the program: live\n\
     counters stay as they are. Ask an ingress node.")]
@@ -29,17 +30,22 @@ pub struct Trace {
     /// PROTOCOL SOURCE DESTINATION, or - to read such lines from standard input
     #[arg(required = true, num_args = 1..=3, value_name = "FLOW")]
     flow: Vec<String>,
+    /// Ask this peer (see `peer list`) where the flow goes from there
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
 }
 
 impl Trace {
     pub(super) async fn execute(self, context: &Context) -> Result<(), CliError> {
+        let node = self.node.as_deref().map(|node| format!("?node={}", quote(node)));
+        let path = format!("/v1/trace{}", node.unwrap_or_default());
         if self.flow == ["-"] {
-            return trace_stdin(context).await;
+            return trace_stdin(context, &path).await;
         }
         let flow = parse_flow(self.flow.iter().map(String::as_str))
             .map_err(|message| CliError::Usage { command: "trace", message })?;
         let question = TraceFlows { flows: vec![flow] };
-        let answer = context.client.ask(Method::POST, "/v1/trace", Some(&question)).await?;
+        let answer = context.client.ask(Method::POST, &path, Some(&question)).await?;
         if context.json {
             return print_line(&answer);
         }
@@ -49,7 +55,7 @@ impl Trace {
 }
 
 /// A line that is no flow gives an error object in its place; the others are answered all the same.
-async fn trace_stdin(context: &Context) -> Result<(), CliError> {
+async fn trace_stdin(context: &Context, path: &str) -> Result<(), CliError> {
     let mut lines = io::stdin().lock().lines().zip(1..).peekable();
     let mut mistakes = 0;
     while lines.peek().is_some() {
@@ -61,7 +67,7 @@ async fn trace_stdin(context: &Context) -> Result<(), CliError> {
             }
         }
         mistakes += batch.iter().filter(|b| b.is_err()).count();
-        print(&answer_batch(context, batch).await?)?;
+        print(&answer_batch(context, path, batch).await?)?;
     }
     match mistakes {
         0 => Ok(()),
@@ -69,9 +75,13 @@ async fn trace_stdin(context: &Context) -> Result<(), CliError> {
     }
 }
 
-async fn answer_batch(context: &Context, batch: Vec<Result<FlowSpec, String>>) -> Result<String, CliError> {
+async fn answer_batch(
+    context: &Context,
+    path: &str,
+    batch: Vec<Result<FlowSpec, String>>,
+) -> Result<String, CliError> {
     let flows: Vec<FlowSpec> = batch.iter().flatten().cloned().collect();
-    let answer = context.client.ask(Method::POST, "/v1/trace", Some(&TraceFlows { flows })).await?;
+    let answer = context.client.ask(Method::POST, path, Some(&TraceFlows { flows })).await?;
     let mut traces = typed::<Traces>(&answer)?.traces.into_iter();
     let mut out = String::new();
     for question in batch {

@@ -17,10 +17,11 @@
 //! the host's name, `pop` to `default`; the command line ([`Overrides`]) wins over both. An
 //! instance with a name of its own listens on `/run/anycast-lb/<instance>/control.sock`.
 //!
-//! Relative paths of `include` and of the seed files start at the main file's directory. An
+//! Relative paths of `include`, of the seed files and of certificates start at the main file's directory. An
 //! included file holds entries only (`[[pool]]`, `[[vip]]`, `[[prefix]]`, `[[peer]]`, `[[rtr]]`,
 //! `[[interface]]`), and includes nothing itself.
 
+pub mod certificates;
 pub mod edit;
 mod glob;
 mod problem;
@@ -31,6 +32,8 @@ mod schema;
 pub mod secret;
 mod source;
 mod suggest;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -97,6 +100,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
         host: host.trim().to_owned(),
         seed: None,
         seed_previous: None,
+        certificates_read: false,
     };
     let understood = understand(&read.files, &surroundings, !read.problems.is_empty());
     let mut problems = read.problems;

@@ -65,17 +65,23 @@ impl SecretError {
 ///
 /// The file cannot be read, others may read or write it, or it holds no seed.
 pub fn read_seed(path: &Path) -> Result<Seed, SecretError> {
-    let failed = |source| SecretError::Read { file: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
-    // The open file is looked at, not the name, which may point elsewhere a moment later.
-    check_private(path, &file.metadata().map_err(failed)?)?;
-    let mut bytes = Vec::new();
-    Read::by_ref(&mut file).take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = read_private(path, LONGEST + 1)?;
     if bytes.len() as u64 > LONGEST {
         return Err(SecretError::Malformed("longer"));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| SecretError::Malformed("not text"))?;
     parse_seed(text.trim_ascii())
+}
+
+/// Reads at most `limit` bytes of a file that strangers can neither read nor write.
+pub(super) fn read_private(path: &Path, limit: u64) -> Result<Vec<u8>, SecretError> {
+    let failed = |source| SecretError::Read { file: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    // The open file is looked at, not the name, which may point elsewhere a moment later.
+    check_private(path, &file.metadata().map_err(failed)?)?;
+    let mut bytes = Vec::new();
+    Read::by_ref(&mut file).take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// Parses 32 hexadecimal digits.

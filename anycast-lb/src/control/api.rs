@@ -19,10 +19,16 @@
 //! | `GET /v1/pops` | | [`Pops`] |
 //! | `PATCH /v1/pops/{name}` | [`PatchPop`] | [`Changed`] |
 //! | `POST /v1/reload` | [`Reload`] | [`Changed`] |
-//! | `POST /v1/trace` | [`TraceFlows`] | [`Traces`] |
+//! | `POST /v1/trace` | [`TraceFlows`]; query [`AtNode`] | [`Traces`] |
+//! | `GET /v1/flows` | | [`Flows`] |
+//! | `GET /v1/peers` | | [`Peers`] |
+//! | `GET /v1/node` | | [`NodeReport`] |
+//!
+//! Other hosts (`control.listen`, mutual TLS) may read all of this and trace, and change nothing.
 
 mod change;
 mod lists;
+mod peers;
 mod pops;
 mod stats;
 mod status;
@@ -34,10 +40,11 @@ pub use change::{
     AddBackend, AddPool, AddVip, BackendCondition, ChangeRow, Changed, Condition, PatchBackend, Reload,
 };
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
+pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};
 pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
 pub use status::{HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
-pub use trace::{FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
+pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
 
 /// Version of everything here; raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;

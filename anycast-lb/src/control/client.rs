@@ -173,7 +173,7 @@ pub fn quote(text: &str) -> String {
     out
 }
 
-fn request<B: Serialize>(
+pub(super) fn request<B: Serialize>(
     method: Method,
     path: &str,
     body: Option<&B>,
@@ -189,7 +189,7 @@ fn request<B: Serialize>(
     request.map_err(|e| ClientError::Answer(e.to_string()))
 }
 
-fn read_answer(status: StatusCode, bytes: &[u8]) -> Result<String, ClientError> {
+pub(super) fn read_answer(status: StatusCode, bytes: &[u8]) -> Result<String, ClientError> {
     let text = std::str::from_utf8(bytes).map_err(|e| ClientError::Answer(e.to_string()))?;
     if status.is_success() {
         return Ok(text.to_owned());

@@ -1,9 +1,11 @@
 //! The API's routes.
 
+mod elsewhere;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +18,7 @@ use super::api::{
     AddBackend, AddPool, AddVip, Answer, BackendCondition, Condition, ErrorAnswer, ErrorBody, MAX_FLOWS,
     PatchBackend, PatchPop, Reload, TraceFlows,
 };
+use super::tls::Credentials;
 use super::view;
 use crate::config::edit::Edit;
 use crate::daemon::diff::{encapsulation_name, state_name, table_name};
@@ -24,28 +27,77 @@ use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
 use crate::model::{BackendState, Encapsulation, TableKind};
+use crate::peers::Peers;
 
 /// For a request's body to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
-/// All routes, answered by the daemon behind `handle`.
-pub fn router(handle: Handle) -> Router {
+/// Whom the routes ask.
+#[derive(Clone)]
+pub struct Api {
+    /// The daemon.
+    pub daemon: Handle,
+    /// What is known of other hosts.
+    pub peers: Peers,
+    /// By what they are asked.
+    pub credentials: Credentials,
+}
+
+impl From<Handle> for Api {
+    /// A daemon that talks to nobody.
+    fn from(daemon: Handle) -> Self {
+        Api { daemon, peers: Peers::default(), credentials: Credentials::default() }
+    }
+}
+
+impl FromRef<Api> for Handle {
+    fn from_ref(api: &Api) -> Self {
+        api.daemon.clone()
+    }
+}
+
+/// All routes, for the command line.
+pub fn router(api: Api) -> Router {
+    readable()
+        .route("/v1/vips", post(add_vip))
+        .route("/v1/vips/{vip}", delete(remove_vip))
+        .route("/v1/pools", post(add_pool))
+        .route("/v1/pools/{name}", delete(remove_pool))
+        .route("/v1/backends", post(add_backend))
+        .route("/v1/backends/{address}", delete(remove_backend).patch(patch_backend))
+        .route("/v1/pops/{name}", patch(patch_pop))
+        .route("/v1/reload", post(reload))
+        .route("/v1/trace", post(elsewhere::trace))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .with_state(api)
+}
+
+/// The routes for other hosts: they look, and change nothing.
+pub fn remote_router(api: Api) -> Router {
+    readable()
+        .route("/v1/trace", post(trace_here))
+        .fallback(no_route)
+        .method_not_allowed_fallback(read_only)
+        .layer(DefaultBodyLimit::max(REMOTE_BODY))
+        .with_state(api)
+}
+
+/// Bytes of another host's question: [`MAX_FLOWS`] flows with room to spare.
+const REMOTE_BODY: usize = 256 * 1024;
+
+fn readable() -> Router<Api> {
     Router::new()
         .route("/v1/status", get(|daemon| look(daemon, |v| view::status(v))))
         .route("/v1/stats", get(|daemon| look(daemon, |v| view::stats(v))))
-        .route("/v1/vips", get(|daemon| look(daemon, |v| view::vips(v))).post(add_vip))
-        .route("/v1/vips/{vip}", delete(remove_vip))
-        .route("/v1/pools", get(|daemon| look(daemon, |v| view::pools(v))).post(add_pool))
-        .route("/v1/pools/{name}", get(show_pool).delete(remove_pool))
-        .route("/v1/backends", get(|daemon| look(daemon, |v| view::backends(v))).post(add_backend))
-        .route("/v1/backends/{address}", delete(remove_backend).patch(patch_backend))
+        .route("/v1/vips", get(|daemon| look(daemon, |v| view::vips(v))))
+        .route("/v1/pools", get(|daemon| look(daemon, |v| view::pools(v))))
+        .route("/v1/pools/{name}", get(show_pool))
+        .route("/v1/backends", get(|daemon| look(daemon, |v| view::backends(v))))
+        .route("/v1/node", get(|daemon| look(daemon, |v| view::node(v))))
+        .route("/v1/peers", get(elsewhere::peers))
+        .route("/v1/flows", get(elsewhere::flows))
         .route("/v1/pops", get(|daemon| look(daemon, |v| Ok(view::pops(v.core.config())))))
-        .route("/v1/pops/{name}", patch(patch_pop))
-        .route("/v1/reload", post(reload))
-        .route("/v1/trace", post(trace))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .with_state(handle)
 }
 
 type Daemon = State<Handle>;
@@ -61,7 +113,7 @@ async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
     look(daemon, move |v| view::pool(v, &name)).await
 }
 
-async fn trace(daemon: Daemon, Body(question): Body<TraceFlows>) -> Response {
+async fn trace_here(daemon: Daemon, Body(question): Body<TraceFlows>) -> Response {
     if question.flows.len() > MAX_FLOWS {
         let message = format!("{} flows in one question", question.flows.len());
         return answer::<()>(Err(Failure::new(Code::InvalidRequest, message)
@@ -215,6 +267,11 @@ async fn no_method() -> Response {
     response
 }
 
+async fn read_only() -> Response {
+    answer::<()>(Err(Failure::new(Code::ReadOnly, "other hosts may look here and change nothing")
+        .hint("give the command on the node itself")))
+}
+
 fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
     match result {
         Ok(body) => Json(Answer::new(body)).into_response(),
@@ -243,7 +300,7 @@ const fn http_status(code: Code) -> StatusCode {
         | Code::GenerationMismatch
         | Code::FileChanged
         | Code::NeedsRestart => StatusCode::CONFLICT,
-        Code::WriteBackOff => StatusCode::FORBIDDEN,
+        Code::ReadOnly | Code::WriteBackOff => StatusCode::FORBIDDEN,
         Code::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Dataplane | Code::Io => StatusCode::INTERNAL_SERVER_ERROR,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

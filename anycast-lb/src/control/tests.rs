@@ -1,22 +1,27 @@
 //! The API from one end to the other: client, socket, server, loop, fakes.
 
+mod remote;
+
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::{Client, ClientError, quote};
 use super::serve::{Limits, serve};
-use super::server::router;
+use super::server::{Api, router};
 use super::socket::Socket;
 use crate::daemon::core::Core;
-use crate::daemon::run::{Daemon, Handle, Signal};
+use crate::daemon::run::{Daemon, Drivers, Handle, Signal};
 use crate::daemon::testing::{Fake, backend_address, config, resolved};
+use crate::daemon::wiring::flows::Others;
 use crate::dataplane::Start;
+use crate::model::Config;
 use crate::neighbour::Event;
 
 /// A daemon on fakes with a real socket.
 struct Running {
     client: Client,
+    api: Api,
     fake: Fake,
     signals: mpsc::Sender<Signal>,
     neighbours: mpsc::Sender<Event>,
@@ -25,14 +30,22 @@ struct Running {
 }
 
 async fn running() -> Running {
-    running_within(Limits::default()).await
+    running_as(config(), Limits::default()).await
 }
 
 async fn running_within(limits: Limits) -> Running {
+    running_as(config(), limits).await
+}
+
+async fn running_with(config: Config) -> Running {
+    running_as(config, Limits::default()).await
+}
+
+async fn running_as(config: Config, limits: Limits) -> Running {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("control.sock");
     let (socket, listener) = Socket::claim(&path, None).expect("claims");
-    let fake = Fake::new(&config());
+    let fake = Fake::new(&config);
     let (handle, requests) = Handle::new();
     let (signals, signal_events) = mpsc::channel(1);
     let (neighbours, neighbour_events) = mpsc::channel(8);
@@ -40,10 +53,20 @@ async fn running_within(limits: Limits) -> Running {
         let event = Event::NextHop { backend: backend_address(last), resolution: resolved(last) };
         neighbours.send(event).await.expect("there is room");
     }
-    let daemon = Daemon::new(Core::new(config()), fake.drivers(), Start::Adopted);
+    let api = Api::from(handle);
+    let drivers = Drivers { flows: Box::new(Others(api.peers.clone())), ..fake.drivers() };
+    let daemon = Daemon::new(Core::new(config), drivers, Start::Adopted);
     tokio::spawn(daemon.run(requests, neighbour_events, signal_events));
-    tokio::spawn(serve(listener, router(handle), limits));
-    Running { client: Client::new(&path), fake, signals, neighbours, _socket: socket, _directory: directory }
+    tokio::spawn(serve(listener, router(api.clone()), limits));
+    Running {
+        client: Client::new(&path),
+        api,
+        fake,
+        signals,
+        neighbours,
+        _socket: socket,
+        _directory: directory,
+    }
 }
 
 impl Running {

@@ -1,5 +1,7 @@
 //! Reads answers out of the daemon.
 
+mod elsewhere;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use crate::host::{Finding, Severity};
 use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, Protocol, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 use crate::plan::{Sites, candidates};
+
+pub use elsewhere::{flows, node};
 
 /// What is said of a backend that the resolver has not spoken of.
 const NO_ANSWER: &str = "not looked up yet";

@@ -32,7 +32,7 @@ impl What {
 /// One difference; displays as `backend web 10.0.0.13 changed: weight 100 -> 50`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Kind of thing: `vip`, `pool`, `backend`, `interface`, `prefix`, `setting`.
+    /// Kind of thing: `vip`, `pool`, `backend`, `interface`, `prefix`, `peer`, `setting`.
     pub subject: &'static str,
     /// Which one.
     pub name: String,
@@ -79,6 +79,13 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
         &mut out,
     );
     keyed(
+        "peer",
+        old.control.peers.iter().map(|p| (p.node.clone(), p)),
+        new.control.peers.iter().map(|p| (p.node.clone(), p)),
+        |p| format!("pop {}, control {}", p.pop, p.control),
+        &mut out,
+    );
+    keyed(
         "vip",
         old.vips.iter().map(|v| (v.key.to_string(), v)),
         new.vips.iter().map(|v| (v.key.to_string(), v)),
@@ -109,6 +116,7 @@ pub fn fixed(old: &Config, new: &Config) -> Result<(), Failure> {
         ("source", old.sources != new.sources),
         ("control.socket", old.control.socket != new.control.socket),
         ("control.group", old.control.group != new.control.group),
+        ("control.listen", old.control.listen != new.control.listen),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -161,6 +169,7 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
         old.control.write_back != new.control.write_back,
         arrow(&old.control.write_back.to_string(), &new.control.write_back.to_string()),
     );
+    setting("control.tls", old.control.tls != new.control.tls, "other certificate files".to_owned());
 }
 
 /// Compares two sets of named things.

@@ -19,6 +19,8 @@ pub enum Code {
     GenerationMismatch,
     /// A file was edited by somebody else since it was read.
     FileChanged,
+    /// Changes are not made from elsewhere.
+    ReadOnly,
     /// `write_back = false`: changes are not ours to make.
     WriteBackOff,
     /// The configuration that would result breaks a rule of the language.
@@ -35,7 +37,7 @@ pub enum Code {
 
 impl Code {
     /// All codes.
-    pub const ALL: [Code; 13] = [
+    pub const ALL: [Code; 14] = [
         Code::InvalidRequest,
         Code::NotFound,
         Code::Exists,
@@ -43,6 +45,7 @@ impl Code {
         Code::BackendActive,
         Code::GenerationMismatch,
         Code::FileChanged,
+        Code::ReadOnly,
         Code::WriteBackOff,
         Code::InvalidConfig,
         Code::NeedsRestart,
@@ -61,6 +64,7 @@ impl Code {
             Code::BackendActive => "backend_active",
             Code::GenerationMismatch => "generation_mismatch",
             Code::FileChanged => "file_changed",
+            Code::ReadOnly => "read_only",
             Code::WriteBackOff => "write_back_off",
             Code::InvalidConfig => "invalid_config",
             Code::NeedsRestart => "needs_restart",

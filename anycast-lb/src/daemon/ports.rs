@@ -19,6 +19,8 @@ use crate::neighbour::Resolution;
 pub struct Owners {
     /// Equal on two nodes when new flows go to the same backends on both.
     pub fingerprint: String,
+    /// Equal on two nodes when their packets list the same backends; it may differ.
+    pub hops: String,
     /// Slots owned by each backend; one that owns none may be absent.
     pub slots: BTreeMap<IpAddr, u32>,
 }

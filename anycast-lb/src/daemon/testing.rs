@@ -47,7 +47,7 @@ pub fn config() -> Config {
         unmatched_pass: false,
         sources: Vec::new(),
         interfaces: vec![Interface { name: "eth0".to_owned(), mode: XdpMode::Auto }],
-        control: Control { socket: "/run/anycast-lb/control.sock".into(), group: None, write_back: true },
+        control: Control::on_socket("/run/anycast-lb/control.sock"),
         pools: vec![Pool {
             name: "web".to_owned(),
             encapsulation: Encapsulation::Gue,
@@ -205,6 +205,7 @@ impl DataplanePort for Fake {
     fn owners(&self, _: &str) -> Result<Owners, Failure> {
         Ok(Owners {
             fingerprint: "00c0ffee00c0ffee".to_owned(),
+            hops: "0ddba110ddba1100".to_owned(),
             slots: BTreeMap::from([(backend_address(11), 512), (backend_address(12), 512)]),
         })
     }

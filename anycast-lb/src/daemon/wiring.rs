@@ -1,7 +1,7 @@
 //! The ports filled: the kernel, the files, the resolver, the service manager and the API.
 
 mod config_files;
-mod flows;
+pub mod flows;
 mod host;
 mod kernel;
 mod owners;
@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anycast_lb_common::abi::FlowKeys;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -18,10 +19,13 @@ use super::core::Core;
 use super::run::{Daemon, Drivers, Handle, Signal};
 use super::{Code, Failure};
 use crate::config::{Loaded, Overrides};
+use crate::control::server::Api;
 use crate::control::socket::{Socket, SocketError};
+use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
 use crate::model::Seed;
 use crate::neighbour::Resolver;
+use crate::peers::Peers;
 
 /// Runs the daemon with this configuration until a signal ends it.
 ///
@@ -38,6 +42,15 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
     let signals = signals().map_err(|e| Failure::new(Code::Io, format!("signals: {e}")))?;
     let (resolver, neighbours) =
         Resolver::start(&config.sources).map_err(|e| Failure::new(Code::Dataplane, e.to_string()))?;
+    let credentials = Credentials::default();
+    credentials.reload(config.control.tls.as_ref()).map_err(|e| Failure::new(Code::Io, e.to_string()))?;
+    let remote = match config.control.listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|e| {
+            Failure::new(Code::Io, format!("control.listen = \"{address}\": {e}"))
+                .hint("name an address that this host has, and a port that nobody else listens on")
+        })?),
+        None => None,
+    };
     let (dataplane, start) = Dataplane::open(&config)?;
     tracing::info!(
         instance = %config.instance,
@@ -49,12 +62,13 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         }
     );
     let (handle, requests) = Handle::new();
+    let api = Api { daemon: handle, peers: Peers::default(), credentials };
     let drivers = Drivers {
         dataplane: Box::new(kernel::Kernel::new(dataplane)),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
-        flows: Box::new(flows::NotAsked),
-        host: Box::new(host::Host::new(listener, handle)),
+        flows: Box::new(flows::Others(api.peers.clone())),
+        host: Box::new(host::Host::new(api, host::Served { socket: listener, remote, role: config.role })),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());
     let result = Daemon::new(Core::new(config), drivers, start).run(requests, neighbours, signals).await;

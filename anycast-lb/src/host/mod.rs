@@ -114,7 +114,7 @@ mod tests {
             unmatched_pass: false,
             sources: vec![],
             interfaces: vec![Interface { name: "eth0".into(), mode: XdpMode::Auto }],
-            control: Control { socket: "/run/anycast-lb/control.sock".into(), group: None, write_back: true },
+            control: Control::on_socket("/run/anycast-lb/control.sock"),
             pools: if role == Role::Ingress { vec![pool] } else { vec![] },
             vips: vec![vip("203.0.113.1"), vip("2001:db8::1")],
             prefixes: vec![],

@@ -235,6 +235,21 @@ impl Member {
         self.phase == Phase::Active && self.condition == Condition::Fit
     }
 
+    /// Since when it fills, if time would end that.
+    pub fn filling_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Filling { until: Some(until) } => until.checked_sub(self.fill_time),
+            _ => None,
+        }
+    }
+
+    /// All other nodes list it: nothing is left to wait for.
+    pub fn set_listed(&mut self) -> Option<What> {
+        self.filling_since()?;
+        self.phase = Phase::Active;
+        Some(What::Active)
+    }
+
     /// Ends the join of a healthy one.
     pub fn end_filling(&mut self) {
         if matches!(self.phase, Phase::Filling { until: Some(_) }) && self.condition == Condition::Fit {

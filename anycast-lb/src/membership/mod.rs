@@ -2,11 +2,11 @@
 //!
 //! Whatever gives a backend slots is a *join*: it is added, undrained, gets a larger weight, becomes
 //! healthy again. In its first phase it is `filling`, listed in packets but owner of nothing; in the
-//! second, after the pool's `fill_time`, the slots are its own. Nodes may take these steps at
+//! second, when all other nodes list it or after the pool's `fill_time`, the slots are its own. Nodes may take these steps at
 //! different times: whoever is ahead sends new flows to a backend that those behind list already.
 //!
 //! ```text
-//!             join                 fill_time
+//!             join                 all other nodes list it, or fill_time
 //!   (new) ───────────> filling ─────────────────> active
 //!                      │     ^                      │
 //!                drain │     │ undrain        drain │
@@ -209,6 +209,12 @@ impl Membership {
         out
     }
 
+    /// All other nodes list a backend: its join is over before its time.
+    pub fn set_listed(&mut self, key: &Key) -> Option<Transition> {
+        let what = self.members.get_mut(key)?.set_listed()?;
+        Some(Transition { key: key.clone(), what })
+    }
+
     /// Time passes.
     pub fn tick(&mut self, now: Instant) -> Vec<Transition> {
         let mut out = Vec::new();
@@ -221,6 +227,12 @@ impl Membership {
     /// When [`Self::tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         self.members.values().filter_map(Member::deadline).min()
+    }
+
+    /// Backends whose join time would end, and since when they fill: the other nodes may list them
+    /// before that.
+    pub fn filling(&self) -> Vec<(Key, Instant)> {
+        self.members.iter().filter_map(|(key, m)| Some((key.clone(), m.filling_since()?))).collect()
     }
 
     /// Backends that are to be asked how many flows they have.

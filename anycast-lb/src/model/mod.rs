@@ -63,6 +63,56 @@ pub struct Control {
     pub group: Option<String>,
     /// Whether changes by command line are written into the file.
     pub write_back: bool,
+    /// Where other nodes may ask, over TLS; none = nobody may. Needs [`Self::tls`].
+    pub listen: Option<SocketAddr>,
+    /// By what this node and those it talks to know each other; none = it asks nobody.
+    pub tls: Option<Tls>,
+    /// The other ingress nodes, in file order, unique by name; never this node itself.
+    pub peers: Vec<Peer>,
+}
+
+impl Control {
+    /// An API on a socket of the command line's alone.
+    pub fn on_socket(socket: impl Into<PathBuf>) -> Self {
+        Control {
+            socket: socket.into(),
+            group: None,
+            write_back: true,
+            listen: None,
+            tls: None,
+            peers: Vec::new(),
+        }
+    }
+
+    /// Where the API of a backend is asked over TLS: all hosts of a fleet listen on one port.
+    pub fn port(&self) -> u16 {
+        self.listen.map_or(DEFAULT_CONTROL_PORT, |listen| listen.port())
+    }
+}
+
+/// Port of the API over TLS on other hosts where this one does not listen itself.
+pub const DEFAULT_CONTROL_PORT: u16 = 19524;
+
+/// PEM files for mutual TLS; the paths are complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates of the authorities that sign the nodes' certificates.
+    pub ca: PathBuf,
+    /// This node's certificate, then those between it and the authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Another ingress node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub node: String,
+    /// Its site.
+    pub pop: String,
+    /// Where its API listens.
+    pub control: SocketAddr,
 }
 
 /// How packets are carried to the backends of a pool.

@@ -19,7 +19,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         unmatched_pass: false,
         sources: Vec::new(),
         interfaces: vec![Interface { name: "eth0".into(), mode: XdpMode::Auto }],
-        control: Control { socket: "/run/s".into(), group: None, write_back: true },
+        control: Control::on_socket("/run/s"),
         pools,
         vips,
         prefixes: Vec::new(),

@@ -42,7 +42,7 @@ impl Place {
             unmatched_pass: false,
             sources: Vec::new(),
             interfaces: vec![interface("nic", XdpMode::Auto)],
-            control: Control { socket: "/unused".into(), group: None, write_back: true },
+            control: Control::on_socket("/unused"),
             pools: vec![pool("web", [11, 12, 13])],
             vips: vec![vip(1, "web")],
             prefixes: vec!["203.0.113.0/24".parse().expect("prefix")],

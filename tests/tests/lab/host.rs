@@ -84,7 +84,7 @@ fn config(role: Role) -> Config {
         unmatched_pass: false,
         sources: vec![],
         interfaces: vec![Interface { name: "eth0".into(), mode: XdpMode::Auto }],
-        control: Control { socket: "/run/anycast-lb/control.sock".into(), group: None, write_back: true },
+        control: Control::on_socket("/run/anycast-lb/control.sock"),
         pools: if role == Role::Ingress { vec![pool] } else { vec![] },
         // One inside the subnet of eth0, one from elsewhere.
         vips: vec![vip([10, 78, 0, 100]), vip([203, 0, 113, 1]), ipv6],

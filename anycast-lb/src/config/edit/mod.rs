@@ -122,6 +122,7 @@ pub fn prepare(sources: &Sources, edits: &[Edit]) -> Result<Prepared, EditError>
         host: sources.host.clone(),
         seed: sources.seed.clone(),
         seed_previous: sources.seed_previous.clone(),
+        certificates_read: true,
     };
     let understood =
         |files: &[SourceFile]| understand(files, &surroundings, false).map_err(EditError::Invalid);

@@ -1,15 +1,14 @@
 //! `[control]` and `[[peer]]`.
 
-use super::ControlDraft;
 use super::global::{LONGEST_NAME, absolute};
-use super::word;
+use super::{ControlDraft, PeerDraft, TlsDraft, word};
 use crate::config::reader::{Section, label};
-use crate::config::report::Report;
+use crate::config::report::At;
 
 /// `sun_path` without the zero at its end.
 const LONGEST_SOCKET: usize = 107;
 
-pub(super) fn read(root: &Section<'_>, report: &Report<'_>, control: &mut ControlDraft) {
+pub(super) fn read(root: &Section<'_>, control: &mut ControlDraft) {
     if let Some(section) = root.table("control") {
         control.socket = absolute(&section, "socket");
         if let Some(path) = &control.socket
@@ -32,46 +31,39 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, control: &mut Contro
             Some(group)
         });
         control.write_back = section.boolean("write_back").map(|b| b.value);
-        if let Some(listen) = section.socket_address("listen") {
-            let what = "has no effect yet: nodes do not talk to each other in this release";
-            report.notice(listen.spot, &section.key("listen"), what);
-        }
-        tls(&section, report);
+        control.listen = section.socket_address("listen");
+        control.tls = tls(&section);
         section.finish();
     }
 }
 
-fn tls(control: &Section<'_>, report: &Report<'_>) {
-    let Some(section) = control.table("tls") else { return };
-    report.notice(
-        section.spot(),
-        section.path(),
-        "has no effect yet: nothing listens on TCP in this release",
-    );
-    for key in ["ca", "cert", "key"] {
-        if let Some(field) = section.required(key, &format!("{key} = \"/etc/anycast-lb/{key}.pem\"")) {
-            field.path_value();
-        }
-    }
+fn tls(control: &Section<'_>) -> Option<TlsDraft> {
+    let section = control.table("tls")?;
+    let file = |key| {
+        section.required(key, &format!("{key} = \"/etc/anycast-lb/{key}.pem\"")).and_then(|f| f.path_value())
+    };
+    let (ca, cert, key) = (file("ca"), file("cert"), file("key"));
     section.finish();
+    Some(TlsDraft { ca: ca?, cert: cert?, key: key? })
 }
 
 /// `[[peer]]`.
-pub(super) fn peers(root: &Section<'_>, report: &Report<'_>) {
+pub(super) fn peers(root: &Section<'_>, peers: &mut Vec<At<PeerDraft>>) {
     for (i, section) in root.tables("peer").into_iter().enumerate() {
         let name = section.peek("node").map(|n| format!("{n:?}"));
         let section = section.named(label("peer", name, i));
-        if let Some(field) = section.required("node", "node = \"sin1-lb1\"") {
-            word(&field, LONGEST_NAME, true);
-        }
-        if let Some(field) = section.field("pop") {
-            word(&field, LONGEST_NAME, true);
-        }
-        if section.required("control", "control = \"10.1.0.2:19524\"").is_some() {
-            section.socket_address("control");
-        }
-        let what = "has no effect yet: nodes do not talk to each other in this release";
-        report.notice(section.spot(), section.path(), what);
+        let node = section
+            .required("node", "node = \"sin1-lb1\"")
+            .and_then(|field| word(&field, LONGEST_NAME, true));
+        let pop =
+            section.field("pop").and_then(|field| word(&field, LONGEST_NAME, true)).map(|pop| pop.value);
+        let control = section
+            .required("control", "control = \"10.1.0.2:19524\"")
+            .and_then(|_| section.socket_address("control"));
+        let spot = section.spot();
         section.finish();
+        if let (Some(node), Some(control)) = (node, control) {
+            peers.push(At { value: PeerDraft { node: node.value, pop, control: control.value }, spot });
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::control;
 use super::words::LOG_FORMATS;
 use crate::config::LogFormat;
 use crate::config::reader::{Field, Section, label};
@@ -56,9 +55,8 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat)
     metrics
 }
 
-/// `[[peer]]`, `[[prefix]]` and `[[rtr]]` of any file.
+/// `[[prefix]]` and `[[rtr]]` of any file.
 pub(super) fn entries(root: &Section<'_>, report: &Report<'_>, prefixes: &mut Vec<At<IpNet>>) {
-    control::peers(root, report);
     for (i, section) in root.tables("prefix").into_iter().enumerate() {
         let section = match section.peek("prefix") {
             Some(prefix) => section.named(format!("prefix {prefix}")),

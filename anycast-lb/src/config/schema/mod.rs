@@ -8,6 +8,7 @@ mod pool;
 mod vip;
 pub(super) mod words;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -32,7 +33,7 @@ pub(super) struct Draft {
     pub pools: Vec<PoolDraft>,
     pub vips: Vec<VipDraft>,
     pub prefixes: Vec<At<IpNet>>,
-    pub metrics: Option<std::net::SocketAddr>,
+    pub metrics: Option<SocketAddr>,
     pub log: LogFormat,
 }
 
@@ -42,6 +43,23 @@ pub(super) struct ControlDraft {
     pub socket: Option<PathBuf>,
     pub group: Option<String>,
     pub write_back: Option<bool>,
+    pub listen: Option<At<SocketAddr>>,
+    pub tls: Option<TlsDraft>,
+    pub peers: Vec<At<PeerDraft>>,
+}
+
+/// `control.tls`, all of it.
+pub(super) struct TlsDraft {
+    pub ca: At<PathBuf>,
+    pub cert: At<PathBuf>,
+    pub key: At<PathBuf>,
+}
+
+/// A `[[peer]]`.
+pub(super) struct PeerDraft {
+    pub node: String,
+    pub pop: Option<String>,
+    pub control: SocketAddr,
 }
 
 /// Reads one file into the draft.
@@ -49,7 +67,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
     let section = Section::root(root, file, report);
     if file == MAIN {
         draft.global = global::read(&section);
-        control::read(&section, report, &mut draft.control);
+        control::read(&section, &mut draft.control);
         draft.metrics = later::read(&section, report, &mut draft.log);
     } else {
         only_in_main(&section);
@@ -57,6 +75,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
     global::interfaces(&section, &mut draft.interfaces);
     pool::read(&section, report, &mut draft.pools);
     vip::read(&section, report, &mut draft.vips);
+    control::peers(&section, &mut draft.control.peers);
     later::entries(&section, report, &mut draft.prefixes);
     section.finish();
 }

@@ -1,22 +1,30 @@
 //! The example that ships with the project.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::{Dir, SEED};
+use crate::config::testing::Authority;
 use crate::config::{Loaded, Problems};
 use crate::model::{BackendState, TableKind};
 
 const EXAMPLE: &str = include_str!("../../../../config.example.toml");
 
-/// The example with seeds that exist.
+/// The example with seeds and certificates that exist.
 fn example() -> String {
-    EXAMPLE.replace("/etc/anycast-lb/seed.old", "seed.old").replace("/etc/anycast-lb/seed\"", "seed\"")
+    ["seed.old", "seed", "ca.pem", "cert.pem", "key.pem"].iter().fold(EXAMPLE.to_owned(), |text, name| {
+        let named = name.replace("cert.", "node.").replace("key.pem", "node.key");
+        text.replace(&format!("/etc/anycast-lb/{named}\""), &format!("{name}\""))
+    })
 }
 
 fn dir() -> Dir {
+    static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::found);
     let dir = Dir::new();
     dir.put("seed.old", &SEED.replace("00", "ff"), 0o600);
+    AUTHORITY.write(&dir.path(""), &[]);
     dir
 }
 
@@ -49,9 +57,6 @@ fn it_is_valid() {
 fn what_of_it_has_no_effect_is_said() {
     let notices = load_example().notices;
     for key in [
-        "control.listen",
-        "control.tls",
-        "peer \"sin1-lb1\"",
         "pool \"web\" health",
         "vip 203.0.113.1:443/tcp mss_clamp",
         "vip 203.0.113.1:443/udp quic",

@@ -1,5 +1,6 @@
 //! The whole of it: files in, configuration or mistakes out.
 
+mod control;
 mod example;
 mod files;
 mod mistakes;

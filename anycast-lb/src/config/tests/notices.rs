@@ -23,10 +23,7 @@ fn assert_notices(text: &str) {
 #[test]
 fn what_has_no_effect_yet_is_said() {
     assert_notices(&ingress(
-        "[control]
-         listen = \"10.0.0.2:19524\" #~ control.listen: has no effect yet
-         tls = { ca = \"/a\", cert = \"/b\", key = \"/c\" } #~ control.tls: has no effect yet
-         [[peer]] #~ peer \"sin1-lb1\": has no effect yet
+        "[[peer]] #~ peer \"sin1-lb1\": has no effect | TLS only
          node = \"sin1-lb1\"
          control = \"10.1.0.2:19524\"
          [[pool]]

@@ -1,6 +1,7 @@
 //! What several values say together: names that must exist, entries that must be unique, families
 //! that must fit. The result obeys every rule of the language.
 
+mod control;
 mod limits;
 mod node;
 mod pools;
@@ -23,6 +24,8 @@ pub(super) struct Surroundings {
     pub seed: Option<Seed>,
     /// The previous seed that was read together with it.
     pub seed_previous: Option<Seed>,
+    /// Whether the certificates were read before, and found good.
+    pub certificates_read: bool,
 }
 
 /// Checks the draft; none where something is wrong, which is then in the report.
@@ -47,6 +50,8 @@ pub(super) fn validate(
     }
     vips::check(&draft, role, report);
     limits::check(&draft, report);
+    let tls = control::tls(&draft.control, files, surroundings, report);
+    let peers = control::peers(&draft.control, &node, &pop, report);
 
     let instance = global.instance.clone().unwrap_or_else(|| "default".to_owned());
     let role = role?;
@@ -66,6 +71,9 @@ pub(super) fn validate(
             socket: draft.control.socket.unwrap_or_else(|| node::default_socket(&instance)),
             group: draft.control.group,
             write_back: draft.control.write_back.unwrap_or(true),
+            listen: draft.control.listen.map(|l| l.value),
+            tls,
+            peers,
         },
         instance,
         pools: match role {

@@ -17,6 +17,15 @@ pub struct TraceFlows {
     pub flows: Vec<FlowSpec>,
 }
 
+/// Query of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtNode {
+    /// Ask this peer instead.
+    #[serde(default)]
+    pub node: Option<String>,
+}
+
 /// A flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Action, Core, Outcome, Ticket};
 use crate::daemon::diff::{self, Difference};
 use crate::daemon::{Code, Failure};
-use crate::membership::{Health, Membership, Report, Transition};
+use crate::membership::{Health, Key, Membership, Report, Transition};
 
 /// How long after a refused step the next attempt is made.
 const RETRY: Duration = Duration::from_secs(5);
@@ -98,6 +98,23 @@ impl Core {
         let done = answers.iter().flat_map(|(backend, flows)| next.set_remaining(now, *backend, *flows));
         let transitions = done.collect();
         self.adjust(Step { next, transitions, reply: None }, out);
+    }
+
+    /// Backends that join, and since when: the other nodes may list them before their time is over.
+    pub fn filling(&self) -> Vec<(Key, Instant)> {
+        self.adjuster.membership.filling()
+    }
+
+    /// All other nodes list these. What comes during a change is said again later.
+    pub(super) fn listed(&mut self, keys: &[Key], out: &mut Vec<Action>) {
+        if !self.serving || !self.is_idle() {
+            return;
+        }
+        let mut next = self.adjuster.membership.clone();
+        let transitions: Vec<_> = keys.iter().filter_map(|key| next.set_listed(key)).collect();
+        if !transitions.is_empty() {
+            self.adjust(Step { next, transitions, reply: None }, out);
+        }
     }
 
     /// Does what is due if nothing is under way.

@@ -1,14 +1,16 @@
 //! What backends hold, as a port.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use crate::daemon::ports::FlowsPort;
+use crate::peers::Peers;
 
-/// No backend can be asked: drains end at their time limit.
-pub struct NotAsked;
+/// Backends that are asked over the API.
+pub struct Others(pub Peers);
 
-impl FlowsPort for NotAsked {
-    fn remaining_flows(&mut self, _: IpAddr) -> Option<u64> {
-        None
+impl FlowsPort for Others {
+    fn remaining_flows(&mut self, backend: IpAddr) -> Option<u64> {
+        self.0.lock().draining_flows(Instant::now(), backend)
     }
 }

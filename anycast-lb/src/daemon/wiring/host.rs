@@ -1,32 +1,66 @@
 //! The service manager and the API as a port.
 
 use sd_notify::NotifyState;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
+use crate::control::remote;
 use crate::control::serve::{Limits, serve};
-use crate::control::server;
+use crate::control::server::{self, Api};
 use crate::daemon::ports::HostPort;
-use crate::daemon::run::Handle;
 use crate::host::{Finding, check};
-use crate::model::Config;
+use crate::model::{Config, Role};
+use crate::peers::driver;
 
 /// Tells systemd (`NOTIFY_SOCKET`), and serves the API from the first readiness on.
 pub struct Host {
+    api: Api,
     /// Until it is served.
-    waiting: Option<(UnixListener, Handle)>,
+    waiting: Option<Served>,
+}
+
+/// Where the API is served.
+pub struct Served {
+    /// To the command line.
+    pub socket: UnixListener,
+    /// To other hosts.
+    pub remote: Option<TcpListener>,
+    /// An ingress node asks others, too.
+    pub role: Role,
 }
 
 impl Host {
-    /// Will serve requests to `handle`.
-    pub fn new(listener: UnixListener, handle: Handle) -> Self {
-        Host { waiting: Some((listener, handle)) }
+    /// Will serve this.
+    pub fn new(api: Api, served: Served) -> Self {
+        Host { api, waiting: Some(served) }
+    }
+
+    /// New files under the names in force, or new names: connections made from now on use them.
+    fn read_certificates_again(&self) {
+        let Api { daemon, credentials, .. } = self.api.clone();
+        tokio::spawn(async move {
+            // The loop, which has called this, answers when the reload is over.
+            let Ok(tls) = daemon.inspect(|v| v.core.config().control.tls.clone()).await else { return };
+            match credentials.reload(tls.as_ref()) {
+                Ok(()) if tls.is_some() => tracing::info!("certificates read again"),
+                Ok(()) => {}
+                Err(error) => tracing::error!(%error, "the certificates in force stay"),
+            }
+        });
     }
 }
 
 impl HostPort for Host {
     fn ready(&mut self) {
-        if let Some((listener, handle)) = self.waiting.take() {
-            tokio::spawn(serve(listener, server::router(handle), Limits::default()));
+        if let Some(Served { socket, remote, role }) = self.waiting.take() {
+            tokio::spawn(serve(socket, server::router(self.api.clone()), Limits::default()));
+            let Api { daemon, peers, credentials } = self.api.clone();
+            if let Some(listener) = remote {
+                let router = server::remote_router(self.api.clone());
+                tokio::spawn(remote::serve(listener, credentials.clone(), router));
+            }
+            if role == Role::Ingress {
+                tokio::spawn(driver::run(peers, credentials, daemon));
+            }
         }
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);
@@ -34,6 +68,7 @@ impl HostPort for Host {
 
     fn reloading(&mut self, begins: bool) {
         if !begins {
+            self.read_certificates_again();
             notify(&[NotifyState::Ready]);
             return;
         }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anycast_lb_common::abi::PLACEMENT;
 
 use crate::daemon::ports::Owners;
-use crate::model::{Config, Pool};
+use crate::model::{Config, Encapsulation, Pool};
 use crate::plan::{Sites, candidates};
-use crate::table::{NONE, TableSpec, build, owners_fingerprint};
+use crate::table::{NONE, TableSpec, build, hops_fingerprint, owners_fingerprint};
 
 /// Owners of all pools, by name.
 pub fn of_all(config: &Config) -> BTreeMap<String, Owners> {
@@ -16,8 +16,14 @@ pub fn of_all(config: &Config) -> BTreeMap<String, Owners> {
 }
 
 fn of(config: &Config, pool: &Pool, seed: [u8; 16]) -> Owners {
-    // Lists do not count here: without hops they are not made.
-    let spec = TableSpec { kind: pool.table, slots: pool.slots, margin_ppm: pool.margin_ppm, seed, hops: 0 };
+    let spec = TableSpec {
+        kind: pool.table,
+        slots: pool.slots,
+        margin_ppm: pool.margin_ppm,
+        seed,
+        // Nothing else carries a list.
+        hops: if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 },
+    };
     let sites = Sites::of(pool, &config.pop, &config.drained_pops);
     let candidates = candidates(pool, &config.pop, sites.owner);
     let table = build(&spec, &candidates);
@@ -26,5 +32,6 @@ fn of(config: &Config, pool: &Pool, seed: [u8; 16]) -> Owners {
         *slots.entry(candidates[*owner as usize].identity).or_insert(0) += 1;
     }
     let fingerprint = owners_fingerprint(&table, &candidates, &spec, PLACEMENT);
-    Owners { fingerprint: format!("{fingerprint:016x}"), slots }
+    let hops = hops_fingerprint(&table, &candidates, &spec, PLACEMENT);
+    Owners { fingerprint: format!("{fingerprint:016x}"), hops: format!("{hops:016x}"), slots }
 }

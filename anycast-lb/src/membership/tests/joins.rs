@@ -30,6 +30,24 @@ fn a_new_backend_fills_first() {
 }
 
 #[test]
+fn a_join_is_over_when_everybody_lists_the_newcomer() {
+    let mut bench = Bench::new();
+    let key = |last| ("web".to_owned(), backend_address(last));
+    bench.want(|b| b.push(backend(13)));
+    let since = bench.now;
+    bench.pass(MOMENT);
+    assert_eq!(bench.membership.filling(), [(key(13), since)]);
+    assert_eq!(bench.membership.set_listed(&key(11)), None, "it does not fill");
+    let ended = bench.membership.set_listed(&key(13)).map(|t| t.to_string());
+    assert_eq!(ended.as_deref(), Some("backend web 10.0.0.13 is active"));
+    assert_eq!((bench.state(13), bench.membership.deadline()), (State::Active, None));
+    // What the operator has configured so, nobody else ends.
+    bench.want_state(13, BackendState::Filling);
+    assert_eq!(bench.membership.filling(), []);
+    assert_eq!(bench.membership.set_listed(&key(13)), None);
+}
+
+#[test]
 fn where_nobody_serves_a_newcomer_need_not_wait() {
     let mut bench = Bench::new();
     // A reload that replaces everyone.

@@ -59,6 +59,21 @@ fn an_added_backend_becomes_active_by_itself() {
 }
 
 #[test]
+fn an_added_backend_becomes_active_when_all_other_nodes_list_it() {
+    let mut bench = Bench::serving();
+    bench.add_and_resolve(1, 13);
+    let key = ("web".to_owned(), backend_address(13));
+    let filling = bench.core.filling();
+    assert_eq!(filling.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&key]);
+    bench.feed(Event::Listed(vec![key.clone()]));
+    assert_eq!(bench.in_table(13), Some((BackendState::Active, 100)));
+    assert_eq!((bench.core.filling(), bench.core.deadline()), (Vec::new(), None));
+    bench.fake.world().calls.clear();
+    bench.feed(Event::Listed(vec![key]));
+    assert_eq!(bench.calls(), Vec::<String>::new(), "said twice, done once");
+}
+
+#[test]
 fn a_raised_weight_comes_later_and_a_lowered_one_at_once() {
     let mut bench = Bench::serving();
     bench.order(1, weigh(11, 300));

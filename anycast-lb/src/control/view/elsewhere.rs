@@ -1,0 +1,46 @@
+//! What other hosts want to know.
+
+use std::time::Instant;
+
+use anycast_lb_common::abi;
+
+use crate::control::api::{self, ListedBackend, NodeReport, PoolReport};
+use crate::daemon::Failure;
+use crate::daemon::run::View;
+use crate::flows::VipFlows;
+use crate::membership::State;
+
+/// What other nodes want to know of this one.
+pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
+    let config = view.core.config();
+    let now = Instant::now();
+    let pools = config.pools.iter().map(|p| {
+        let owners = view.dataplane.owners(&p.name)?;
+        let in_force =
+            p.backends.iter().filter_map(|b| Some((b, view.core.report(now, &p.name, b.address)?)));
+        let listed = in_force
+            .filter(|(_, report)| report.state != State::Gone)
+            .map(|(b, report)| ListedBackend { address: b.address, state: report.state.name().to_owned() });
+        Ok(PoolReport {
+            pool: p.name.clone(),
+            owners: owners.fingerprint,
+            hops: owners.hops,
+            listed: listed.collect(),
+        })
+    });
+    Ok(NodeReport {
+        node: config.node.clone(),
+        pop: config.pop.clone(),
+        generation: view.core.generation(),
+        placement: abi::PLACEMENT,
+        seed_fingerprint: config.seed.as_ref().map(crate::daemon::wiring::seed_fingerprint),
+        pools: pools.collect::<Result<_, Failure>>()?,
+    })
+}
+
+/// Flows of this host, as they travel.
+pub fn flows(counted: Vec<VipFlows>) -> api::Flows {
+    let vips: Vec<api::VipFlows> =
+        counted.into_iter().map(|f| api::VipFlows { vip: f.vip, tcp: f.tcp, udp: f.udp }).collect();
+    api::Flows { total: vips.iter().map(|f| f.tcp + f.udp).sum(), vips }
+}

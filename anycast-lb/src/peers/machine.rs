@@ -1,0 +1,333 @@
+//! Whom to ask when, and what the answers mean.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::control::api::{Flows, NodeReport, PeerRow, PoolReport, VipFlows};
+use crate::membership::Key;
+use crate::model::{Config, Peer, Protocol, VipKey};
+
+#[cfg(test)]
+mod tests;
+
+/// How often a peer is asked while something is changing.
+pub const BUSY_INTERVAL: Duration = Duration::from_secs(1);
+/// An answer to an older question says nothing about now.
+const STALE: Duration = Duration::from_secs(5);
+/// How often it is asked otherwise.
+pub const IDLE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Who is asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// An ingress node, for its [`NodeReport`].
+    Node(String),
+    /// A backend, for its [`Flows`].
+    Backend(IpAddr),
+}
+
+/// A question to be asked now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Whom.
+    pub target: Target,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// This node, as far as others are compared with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// What it says of itself.
+    pub report: NodeReport,
+    /// The other ingress nodes.
+    pub peers: Vec<Peer>,
+    /// VIPs of each pool.
+    pub vips: BTreeMap<String, Vec<VipKey>>,
+    /// Backends whose flows are wanted.
+    pub draining: Vec<IpAddr>,
+    /// Backends that join, and since when.
+    pub filling: Vec<(Key, Instant)>,
+    /// Whether a backend is joining or leaving.
+    pub changing: bool,
+    /// Where backends listen.
+    pub port: u16,
+}
+
+impl Own {
+    /// This node by its configuration, what it says of itself, and its joins.
+    pub fn new(config: &Config, report: NodeReport, filling: Vec<(Key, Instant)>) -> Self {
+        let mut vips: BTreeMap<String, Vec<VipKey>> = BTreeMap::new();
+        for vip in &config.vips {
+            vips.entry(vip.pool.clone()).or_default().push(vip.key);
+        }
+        let listed = || report.pools.iter().flat_map(|p| &p.listed);
+        let mut draining: Vec<IpAddr> =
+            listed().filter(|b| b.state == "draining").map(|b| b.address).collect();
+        draining.sort_unstable();
+        draining.dedup();
+        let changing = listed().any(|b| b.state != "active");
+        Own {
+            peers: config.control.peers.clone(),
+            vips,
+            draining,
+            filling,
+            changing,
+            port: config.control.port(),
+            report,
+        }
+    }
+}
+
+/// What is known of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known<T> {
+    address: SocketAddr,
+    /// When a question that is under way was asked.
+    asking: Option<Instant>,
+    /// When the last answered question was asked.
+    asked: Option<Instant>,
+    /// The last good answer, and when it came.
+    answer: Option<(Instant, T)>,
+    /// Why the last question had none.
+    failure: Option<String>,
+}
+
+impl<T> Known<T> {
+    fn new(address: SocketAddr) -> Self {
+        Known { address, asking: None, asked: None, answer: None, failure: None }
+    }
+
+    /// When the next question is due; none while one is under way.
+    fn due(&self, interval: Duration) -> Option<Option<Instant>> {
+        match (self.asking, self.asked) {
+            (Some(_), _) => None,
+            (None, None) => Some(None),
+            (None, Some(asked)) => Some(Some(asked + interval)),
+        }
+    }
+
+    fn answered(&mut self, now: Instant, answer: Result<T, String>) {
+        self.asked = self.asking.take().or(self.asked);
+        match answer {
+            Ok(answer) => {
+                self.answer = Some((now, answer));
+                self.failure = None;
+            }
+            Err(reason) => self.failure = Some(reason),
+        }
+    }
+
+    /// The answer, if the last question was asked at `since` or later and had one.
+    fn fresh(&self, since: Instant) -> Option<&T> {
+        let (_, answer) = self.answer.as_ref()?;
+        (self.failure.is_none() && self.asked? >= since).then_some(answer)
+    }
+}
+
+/// All that is known of others.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    own: Own,
+    nodes: BTreeMap<String, Known<NodeReport>>,
+    backends: BTreeMap<IpAddr, Known<Flows>>,
+}
+
+impl Machine {
+    /// This node is so from now on. What was known of hosts that are still of interest stays.
+    pub fn configure(&mut self, own: Own) {
+        let mut nodes = std::mem::take(&mut self.nodes);
+        for peer in &own.peers {
+            let known = nodes.remove(&peer.node).filter(|k| k.address == peer.control);
+            self.nodes.insert(peer.node.clone(), known.unwrap_or_else(|| Known::new(peer.control)));
+        }
+        let mut backends = std::mem::take(&mut self.backends);
+        for backend in &own.draining {
+            let address = SocketAddr::new(*backend, own.port);
+            let known = backends.remove(backend).filter(|k| k.address == address);
+            self.backends.insert(*backend, known.unwrap_or_else(|| Known::new(address)));
+        }
+        self.own = own;
+    }
+
+    /// The questions that are due; each is under way from now on, until [`Self::node_answered`] or
+    /// [`Self::backend_answered`].
+    pub fn questions(&mut self, now: Instant) -> Vec<Question> {
+        let interval = self.interval();
+        let is_due = |due: Option<Option<Instant>>| due.is_some_and(|at| at.is_none_or(|at| at <= now));
+        let mut out = Vec::new();
+        for (node, known) in &mut self.nodes {
+            if is_due(known.due(interval)) {
+                known.asking = Some(now);
+                out.push(Question { target: Target::Node(node.clone()), address: known.address });
+            }
+        }
+        for (backend, known) in &mut self.backends {
+            if is_due(known.due(BUSY_INTERVAL)) {
+                known.asking = Some(now);
+                out.push(Question { target: Target::Backend(*backend), address: known.address });
+            }
+        }
+        out
+    }
+
+    /// How often peers are asked: often while something changes, here or there.
+    fn interval(&self) -> Duration {
+        let differs = |known: &Known<NodeReport>| {
+            known.answer.as_ref().is_some_and(|(_, report)| !self.differing(report).is_empty())
+        };
+        if self.own.changing || self.nodes.values().any(differs) { BUSY_INTERVAL } else { IDLE_INTERVAL }
+    }
+
+    /// A peer's answer. One that comes after the peer was taken out of the file is ignored.
+    pub fn node_answered(&mut self, now: Instant, node: &str, answer: Result<NodeReport, String>) {
+        let answer = answer.and_then(|report| {
+            if report.node == node {
+                Ok(report)
+            } else {
+                Err(format!("node {} answers there, not {node}", report.node))
+            }
+        });
+        if let Some(known) = self.nodes.get_mut(node) {
+            match (&answer, &known.failure) {
+                (Err(reason), None) => tracing::warn!(peer = node, reason, "a peer gives no answer"),
+                (Ok(_), Some(_)) => tracing::info!(peer = node, "a peer answers again"),
+                _ => {}
+            }
+            known.answered(now, answer);
+        }
+    }
+
+    /// A backend's answer. One that comes after its drain is ignored.
+    pub fn backend_answered(&mut self, now: Instant, backend: IpAddr, answer: Result<Flows, String>) {
+        if let Some(known) = self.backends.get_mut(&backend) {
+            if let (Err(reason), None) = (&answer, &known.failure) {
+                tracing::warn!(%backend, reason, "a draining backend does not tell its flows: its drain ends by time");
+            }
+            known.answered(now, answer);
+        }
+    }
+
+    /// Whether every other ingress node lists the backend in this pool, by answers to questions asked
+    /// at `since` or later. None: it is not known, because no peers are configured or one of them has
+    /// not answered; then `fill_time` decides. A peer without such a pool has no say.
+    pub fn everyone_lists(&self, pool: &str, backend: IpAddr, since: Instant) -> Option<bool> {
+        if self.nodes.is_empty() {
+            return None;
+        }
+        let mut all = true;
+        for known in self.nodes.values() {
+            let report = known.fresh(since)?;
+            let theirs = report.pools.iter().find(|p| p.pool == pool);
+            all &= theirs.is_none_or(|p| p.listed.iter().any(|b| b.address == backend));
+        }
+        Some(all)
+    }
+
+    /// How many flows of this pool's VIPs the backend holds, asked at `since` or later; none: not known.
+    fn remaining_flows(&self, pool: &str, backend: IpAddr, since: Instant) -> Option<u64> {
+        let flows = self.backends.get(&backend)?.fresh(since)?;
+        let vips = self.own.vips.get(pool).map(Vec::as_slice).unwrap_or_default();
+        let of_pool = |row: &&VipFlows| vips.iter().any(|vip| overlap(vip, &row.vip));
+        Some(flows.vips.iter().filter(of_pool).map(|row| row.tcp + row.udp).sum())
+    }
+
+    /// How many flows of the pools in which it is draining a backend holds. None: it is not known; or
+    /// there are none, but another node still gives it new ones.
+    pub fn draining_flows(&self, now: Instant, backend: IpAddr) -> Option<u64> {
+        // The clock began later than that: then nothing is stale.
+        let since = now.checked_sub(STALE).unwrap_or(now);
+        let is_draining = |p: &&PoolReport| state(p, backend) == Some("draining");
+        let pools: Vec<&PoolReport> = self.own.report.pools.iter().filter(is_draining).collect();
+        // A drain that has just begun is not known here yet.
+        if pools.is_empty() {
+            return None;
+        }
+        let flows = pools.iter().map(|p| self.remaining_flows(&p.pool, backend, since));
+        let flows = flows.sum::<Option<u64>>()?;
+        let is_fed = |known: &Known<NodeReport>| {
+            // At another site it is given none, whatever its state.
+            let report = known.fresh(since).filter(|report| report.pop == self.own.report.pop);
+            let theirs = report.map(|report| report.pools.as_slice()).unwrap_or_default();
+            theirs.iter().any(|t| {
+                pools.iter().any(|p| p.pool == t.pool)
+                    && matches!(state(t, backend), Some("active" | "filling"))
+            })
+        };
+        (flows > 0 || !self.nodes.values().any(is_fed)).then_some(flows)
+    }
+
+    /// Of the backends that join, those that every other node lists already.
+    pub fn listed(&self) -> Vec<Key> {
+        let is_listed =
+            |(key, since): &&(Key, Instant)| self.everyone_lists(&key.0, key.1, *since) == Some(true);
+        self.own.filling.iter().filter(is_listed).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Where the API of a peer is.
+    pub fn address(&self, node: &str) -> Option<SocketAddr> {
+        self.nodes.get(node).map(|known| known.address)
+    }
+
+    /// The peers in file order, as the API shows them.
+    pub fn rows(&self, now: Instant) -> Vec<PeerRow> {
+        self.own
+            .peers
+            .iter()
+            .filter_map(|peer| Some(self.row(now, peer, self.nodes.get(&peer.node)?)))
+            .collect()
+    }
+
+    fn row(&self, now: Instant, peer: &Peer, known: &Known<NodeReport>) -> PeerRow {
+        let answer = known.answer.as_ref();
+        let differing = answer.map(|(_, report)| self.differing(report)).unwrap_or_default();
+        PeerRow {
+            node: peer.node.clone(),
+            pop: peer.pop.clone(),
+            address: peer.control,
+            reachable: known.asked.map(|_| known.failure.is_none()),
+            reason: known.failure.clone(),
+            seen_seconds_ago: answer.map(|(at, _)| now.saturating_duration_since(*at).as_secs()),
+            generation: answer.map(|(_, report)| report.generation),
+            agrees: answer.map(|_| differing.is_empty()),
+            differing,
+        }
+    }
+
+    /// In what a peer places new flows otherwise than this node. Pools that only one of the two has
+    /// are no difference; the hop lists may differ.
+    fn differing(&self, theirs: &NodeReport) -> Vec<String> {
+        let ours = &self.own.report;
+        let mut out = Vec::new();
+        if ours.placement != theirs.placement {
+            out.push("placement".to_owned());
+        }
+        if ours.seed_fingerprint != theirs.seed_fingerprint {
+            // Then all pools differ.
+            out.push("seed".to_owned());
+            return out;
+        }
+        // At another site, new flows go to that site's backends.
+        let comparable = ours.pools.iter().filter(|_| ours.pop == theirs.pop);
+        for pool in comparable {
+            let other = theirs.pools.iter().find(|p| p.pool == pool.pool);
+            if other.is_some_and(|other| other.owners != pool.owners) {
+                out.push(pool.pool.clone());
+            }
+        }
+        out
+    }
+}
+
+/// The state of a backend in a pool, if it is listed.
+fn state(pool: &PoolReport, backend: IpAddr) -> Option<&str> {
+    pool.listed.iter().find(|b| b.address == backend).map(|b| b.state.as_str())
+}
+
+/// Whether some packet matches both. The backend may have one VIP for every port of an address.
+fn overlap(a: &VipKey, b: &VipKey) -> bool {
+    a.address == b.address
+        && (a.port == b.port || a.port.is_none() || b.port.is_none())
+        && (a.protocol == b.protocol || a.protocol == Protocol::Any || b.protocol == Protocol::Any)
+}
