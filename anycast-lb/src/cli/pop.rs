@@ -12,6 +12,7 @@ use crate::control::client::quote;
 
 /// Sites with nodes and backends.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  anycast-lb pop drain fra1")]
 pub enum Pop {
     /// Show all PoPs that the configuration names
     #[command(after_help = "Example:\n  anycast-lb pop list")]
