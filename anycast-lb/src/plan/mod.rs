@@ -256,10 +256,10 @@ fn plan_pools(
         let member = |address| numbers[&(number, address)];
         let home = config.pop.as_str();
         let sites = Sites::of(pool, home, &config.drained_pops);
+        let own = pools::slots(pool, &seed, home, &sites, standings, member, memo);
         let slots = if sites.rescue.is_empty() {
-            pools::slots(pool, &seed, home, sites.owner, standings, member, memo)
+            own
         } else {
-            let own = pools::slots(pool, &seed, home, home, standings, member, memo);
             rescue::widen(&own, pool, &seed, home, &sites, |c| member(c.identity), memo)
         };
         let old_owners = config.seed_previous.as_ref().map_or_else(Vec::new, |seed| {

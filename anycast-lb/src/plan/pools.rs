@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
 use super::health::{Lists, after_joins};
-use super::rescue;
+use super::rescue::{self, Sites};
 use crate::membership::{Standing, Standings};
 use crate::model::{BackendState, Encapsulation, Pool, Seed};
 use crate::table::{self, Candidate, NONE, Table, TableSpec};
@@ -118,8 +118,8 @@ impl Memo {
     }
 }
 
-/// The slots of `pool` for its backends at `site`, as a node at `home` knows them; none at all if
-/// there are none. `number` gives the member number of a backend of the pool.
+/// The slots of `pool` as far as one PoP's backends fill them ([`Sites::first`]), as a node at `home`
+/// knows them; none at all if there are none. `number` gives the member number of a backend.
 ///
 /// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
 /// its flows: draining and filling ones and the runners-up. Health and joins under way are taken
@@ -130,11 +130,12 @@ pub fn slots(
     pool: &Pool,
     seed: &Seed,
     home: &str,
-    site: &str,
+    sites: &Sites<'_>,
     standings: &Standings,
     number: impl Fn(IpAddr) -> MemberNumber,
     memo: &mut Memo,
 ) -> Vec<Slot> {
+    let (site, hops) = sites.first(pool, home);
     let candidates = rescue::candidates(pool, home, site);
     let nobody_serves = candidates.iter().all(|c| c.state != BackendState::Active);
     if candidates.is_empty() || (nobody_serves && pool.encapsulation != Encapsulation::Gue) {
@@ -143,7 +144,7 @@ pub fn slots(
     let numbers: Vec<MemberNumber> = candidates.iter().map(|c| number(c.identity)).collect();
     let standings: Vec<Standing> = candidates.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
     // Nothing else carries a list.
-    let hops = if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 };
+    let hops = if pool.encapsulation == Encapsulation::Gue { hops } else { 0 };
     let lists = Lists::new(&candidates, &standings, hops);
     let spec = TableSpec {
         kind: pool.table,

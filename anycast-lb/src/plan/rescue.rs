@@ -16,7 +16,7 @@ use crate::table::{Candidate, NONE, Table, TableSpec};
 /// Other PoPs that a list reaches at most.
 pub const MOST_SITES: usize = 3;
 /// Of this PoP, a list that goes on to others names the owner and so many after it.
-const OWN_HOPS: usize = 2;
+const OWN_HOPS: u8 = 2;
 /// Active backends listed of another PoP besides its owner.
 const RUNNERS_UP: u8 = 1;
 /// Members that a slot of two words names.
@@ -55,6 +55,12 @@ impl<'a> Sites<'a> {
             }
         }
         Sites { owner, rescue }
+    }
+
+    /// The PoP whose backends a slot names first, and how many of them behind the owner: no more than
+    /// there is room for, so that the last one, which may be held although it is down, has a place.
+    pub fn first<'s>(&'s self, pool: &Pool, home: &'s str) -> (&'s str, u8) {
+        if self.rescue.is_empty() { (self.owner, pool.hops) } else { (home, OWN_HOPS.min(pool.hops)) }
     }
 
     /// Words that a slot of the pool takes.
@@ -97,7 +103,7 @@ pub fn widen(
         others.push((0..pool.slots).map(|slot| of_site(&table, slot, &there, &numbers)).collect());
     }
     let stand_in = sites.rescue.iter().position(|site| *site == sites.owner);
-    let own_hops = OWN_HOPS.min(pool.hops.into());
+    let own_hops = usize::from(OWN_HOPS.min(pool.hops));
     let mut slots = Vec::with_capacity(2 * pool.slots as usize);
     for slot in 0..pool.slots as usize {
         let own = own.get(slot).copied().unwrap_or_default();

@@ -87,3 +87,20 @@ fn who_is_about_to_own_a_slot_is_listed_there() {
     }
     assert!(gained.contains(&1) && gained.contains(&2), "{gained:?}");
 }
+
+#[test]
+fn a_failed_owner_keeps_its_place_before_other_sites() {
+    let mut news = in_force(8, &[(3, down(true))]);
+    let web = &mut news.config.pools[0];
+    web.rescue = vec!["sin1".to_owned()];
+    web.backends.extend((21..25).map(|n| Backend { pop: Some("sin1".to_owned()), ..backend(n) }));
+    let plan = Maps::default().apply_in_force(&news).expect("plan");
+    let failed = plan.members.iter().find(|m| m.address == backend(3).address).expect("it is there");
+    let PlannedTable::Write { slots, .. } = &plan.pools[0].table else { panic!("a table") };
+    let lists: Vec<_> =
+        slots.chunks(2).map(|words| words.iter().flat_map(|w| (0..4).map(|i| w.member(i)))).collect();
+    let held = lists.into_iter().filter_map(|mut list| list.position(|m| m == failed.number));
+    let places: Vec<usize> = held.collect();
+    assert!(places.len() > 1024 / 16, "the slots that it owns: {}", places.len());
+    assert!(places.iter().all(|place| *place == 2), "last of its site, before the others");
+}
