@@ -17,7 +17,6 @@ use crate::hop::Outer;
 use crate::packet::Packet;
 use crate::parse;
 use crate::tables::{Tables, View};
-
 use crate::wire::transport::UDP;
 use crate::wire::{Ethernet, Ipv4, Ipv6, Udp, ethernet, gue};
 

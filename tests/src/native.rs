@@ -17,7 +17,7 @@ pub fn run(program: Program, tables: &TableSet, input: &[u8], metadata: usize) -
 /// What the kernel's traffic control sees of a frame: its outermost tag lies beside it.
 pub fn untagged(frame: &[u8]) -> Vec<u8> {
     match frame[12..14] {
-        [0x81, 0x00] | [0x88, 0xa8] => [&frame[..12], &frame[16..]].concat(),
+        [0x81, 0x00] | [0x88, 0xa8] if frame.len() >= 16 => [&frame[..12], &frame[16..]].concat(),
         _ => frame.to_vec(),
     }
 }

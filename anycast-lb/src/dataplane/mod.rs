@@ -164,8 +164,6 @@ impl Dataplane {
         start: Start,
         locks: [InstanceLock; 2],
     ) -> Result<Self, DataplaneError> {
-        let mut seed = [0; 16];
-        getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
         let mut loader = EbpfLoader::new();
         for name in TABLES.into_iter().chain(COUNTERS) {
             loader.map_pin_path(name, layout.map(name));

@@ -8,6 +8,9 @@ use anycast_lb_tests::kernel::{Action, Kernel};
 use anycast_lb_tests::native;
 use anycast_lb_tests::scenario::{Mode, Scenario, Vector};
 
+/// Traffic control's test run refuses frames that end inside an IP header; no hop does.
+const MIN_RELAY_FRAME: usize = 14 + 40;
+
 /// What the kernel must return for a verdict.
 fn action(outcome: &Outcome) -> Action {
     // A hop leaves by the other half of the backend's program, at the hook of traffic control.
@@ -46,8 +49,9 @@ fn the_vectors_come_out_of_the_kernel_as_scapy_says() -> anyhow::Result<()> {
                 if did != Action::Drop {
                     assert_eq!(output, v.output, "{}", v.name);
                 }
-                if program == Program::Backend && did == Action::Pass {
-                    let relayed = kernel.relays(&native::untagged(&output))?;
+                let frame = native::untagged(&output);
+                if program == Program::Backend && did == Action::Pass && frame.len() >= MIN_RELAY_FRAME {
+                    let relayed = kernel.relays(&frame)?;
                     assert_eq!(relayed, v.verdict == Verdict::Hop, "{}", v.name);
                 }
             }
