@@ -1,5 +1,6 @@
 //! `pop`
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use hyper::Method;
 
@@ -12,6 +13,7 @@ use crate::control::client::quote;
 
 /// Sites with nodes and backends.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  anycast-lb pop drain fra1")]
 pub enum Pop {
     /// Show all PoPs that the configuration names
     #[command(after_help = "Example:\n  anycast-lb pop list")]
@@ -30,6 +32,7 @@ pub enum Pop {
 #[derive(Debug, Args)]
 pub struct Which {
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pop: String,
     #[command(flatten)]
     change: ChangeArgs,
