@@ -1,5 +1,6 @@
 //! `pop`
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use hyper::Method;
 
@@ -31,6 +32,7 @@ pub enum Pop {
 #[derive(Debug, Args)]
 pub struct Which {
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pop: String,
     #[command(flatten)]
     change: ChangeArgs,
