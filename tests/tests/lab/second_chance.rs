@@ -9,6 +9,8 @@ use xtask::lab::daemons::until;
 use xtask::lab::traffic::{Outcome, RunningTraffic, Spec};
 use xtask::lab::{Churn, Lab, Node, Shape};
 
+use super::stand::verdict;
+
 /// Far longer than anything here takes; a test that waits this long has failed.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 /// Backends that serve at first, each of which is drained; as many others join.
@@ -106,14 +108,6 @@ fn cookies_received(lab: &Lab) -> Result<u64> {
         let text = backend.enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
         Ok(sum + of(&text).with_context(|| format!("no {NAME}"))?)
     })
-}
-
-/// Packets of a verdict.
-pub(super) fn verdict(node: &Node, name: &str) -> Result<u64> {
-    let stats = node.cli(&["stats", "--json"])?.json()?;
-    let rows = stats["verdicts"].as_array().context("no verdicts")?;
-    let row = rows.iter().find(|row| row["verdict"] == name).with_context(|| format!("no {name}"))?;
-    row["packets"].as_u64().context("no count")
 }
 
 /// Packets of a verdict on all backends.

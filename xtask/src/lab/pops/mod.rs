@@ -90,11 +90,8 @@ impl PopLab {
                 node.bird = Some(daemon(run, node, programs::bird(&node.name, run.path(), &file)));
             }
         }
-        let mut nodes: Vec<&mut Node> = self
-            .pops
-            .iter_mut()
-            .flat_map(|pop| pop.backends.iter_mut().chain(&mut pop.ingresses))
-            .collect();
+        let mut nodes: Vec<&mut Node> =
+            self.pops.iter_mut().flat_map(|pop| pop.backends.iter_mut().chain(&mut pop.ingresses)).collect();
         for node in &mut nodes {
             node.balancer()?.start()?;
         }
