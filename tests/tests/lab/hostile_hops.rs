@@ -10,7 +10,8 @@ use xtask::lab::netns::Namespace;
 use xtask::lab::topology::{self, HTTP_PORT, VIP_V4, VIP_V6};
 use xtask::lab::{Family, Lab, Shape};
 
-use super::second_chance::{DEADLINE, verdict};
+use super::second_chance::DEADLINE;
+use super::stand::verdict;
 
 /// Port on which backends take tunnelled packets.
 const GUE_PORT: u16 = 19523;

@@ -9,6 +9,8 @@ use xtask::lab::daemons::until;
 use xtask::lab::traffic::{Outcome, RunningTraffic, Spec};
 use xtask::lab::{Churn, Lab, Node, Shape};
 
+use super::stand::verdict;
+
 /// Far longer than anything here takes; a test that waits this long has failed.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 /// Backends that serve at first, each of which is drained; as many others join.
@@ -19,6 +21,9 @@ const RATE: f64 = 6.0;
 const SHORT_RATE: f64 = 60.0;
 /// Verified answers for each flow, on average, between two events.
 const ANSWERS: u64 = 10;
+/// Nodes are not connected here: a backend that joins fills for a time that is shorter than a round,
+/// so that one that joined is active before the last of the first ones drains.
+const FILL_TIME: &str = "fill_time = \"1s\"\n";
 /// Switches the long form on.
 const LONG: &str = "ANYCAST_LB_LONG";
 
@@ -29,9 +34,10 @@ fn no_flow_breaks_in_the_churn() -> Result<()> {
     let first = configurations(&mut lab)?;
     backends_do_not_forward(&lab)?;
 
+    reset(&mut lab, &first, FILL_TIME)?;
     ordinary_udp_makes_no_hop(&mut lab)?;
 
-    reset(&mut lab, &first, "")?;
+    reset(&mut lab, &first, FILL_TIME)?;
     let before = hops(&mut lab)?;
     let outcome = churn(&mut lab)?;
     all_well(&outcome).context("with plain connections")?;
@@ -39,7 +45,7 @@ fn no_flow_breaks_in_the_churn() -> Result<()> {
     ensure!(hopped > 0, "nothing was sent on: the second chance was not needed");
     println!("plain: {}, {hopped} packets sent on", figures(&outcome));
 
-    reset(&mut lab, &first, "")?;
+    reset(&mut lab, &first, FILL_TIME)?;
     cookies(&lab, "2")?;
     let outcome = churn(&mut lab)?;
     all_well(&outcome).context("with SYN cookies")?;
@@ -106,14 +112,6 @@ fn cookies_received(lab: &Lab) -> Result<u64> {
         let text = backend.enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
         Ok(sum + of(&text).with_context(|| format!("no {NAME}"))?)
     })
-}
-
-/// Packets of a verdict.
-pub(super) fn verdict(node: &Node, name: &str) -> Result<u64> {
-    let stats = node.cli(&["stats", "--json"])?.json()?;
-    let rows = stats["verdicts"].as_array().context("no verdicts")?;
-    let row = rows.iter().find(|row| row["verdict"] == name).with_context(|| format!("no {name}"))?;
-    row["packets"].as_u64().context("no count")
 }
 
 /// Packets of a verdict on all backends.

@@ -110,10 +110,13 @@ impl Node {
 
     /// [`Node::cli`] with something on standard input.
     pub fn cli_with_input(&self, words: &[&str], input: &str) -> Result<CliOutput> {
-        let mut child = Command::new(&self.binary)
-            .args(words)
-            .arg("--socket")
-            .arg(self.socket())
+        let mut command = Command::new(&self.binary);
+        command.args(words);
+        // A command that reads the configuration finds the socket there, and takes no other.
+        if !words.contains(&"--config") {
+            command.arg("--socket").arg(self.socket());
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
