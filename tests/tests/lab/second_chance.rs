@@ -78,7 +78,16 @@ fn reset(lab: &mut Lab, first: &[String], keys: &str) -> Result<()> {
         let text = text.replacen("[[pool]]\n", &format!("[[pool]]\n{keys}"), 1);
         fs::write(lab.ingress(index).config(), text)?;
     }
-    lab.command_ingresses(&["reload"])
+    lab.command_ingresses(&["reload"])?;
+    // Who comes back joins, and owns nothing until it has filled.
+    for index in 0..first.len() {
+        let node = lab.ingress(index);
+        until(DEADLINE, "all backends to be active", || {
+            let output = node.cli(&["backend", "list", "--json"])?;
+            Ok((output.code == Some(0) && !output.stdout.contains("filling")).then_some(()))
+        })?;
+    }
+    Ok(())
 }
 
 fn backends_do_not_forward(lab: &Lab) -> Result<()> {
