@@ -15,6 +15,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::Value;
 use xtask::lab::Lab;
 use xtask::lab::capture::verify::dissect;
+use xtask::lab::daemons::until;
 use xtask::lab::topology::{self, ECHO_PORT, HTTP_PORT, VIP_V4, VIP_V6};
 
 use super::stand::{DEADLINE, done, route_via, shape, status, trace};
@@ -40,6 +41,11 @@ fn three_nodes_agree_and_packets_prove_it() -> Result<()> {
         fs::write(node.config(), format!("{head}\n{}", entries(&mut random)))?;
     }
     start_in_disorder(&mut lab)?;
+    // What the reload brought to one of them fills first.
+    until(DEADLINE, "the joins to end", || {
+        let members = status(lab.ingress(1))?["members"].as_array().context("no members")?.clone();
+        Ok((!members.iter().any(|member| member["state"] == "filling")).then_some(()))
+    })?;
     let fingerprints: BTreeSet<String> = (0..NODES)
         .map(|index| {
             let mut pools = status(lab.ingress(index))?["pools"].as_array().context("no pools")?.clone();
@@ -109,17 +115,17 @@ fn entries(random: &mut Random) -> String {
     let mut all = vec![
         pool(
             random,
-            "name = \"web\"\nslots = 4096",
+            "name = \"web\"\nslots = 4096\nfill_time = \"1s\"",
             &[("10.0.0.11", 100, "active"), ("10.0.0.12", 70, "active"), ("10.0.0.13", 30, "active")],
         ),
         pool(
             random,
-            "name = \"six\"\ntable = \"maglev\"\nslots = 2048",
+            "name = \"six\"\ntable = \"maglev\"\nslots = 2048\nfill_time = \"1s\"",
             &[("fd00::11", 100, "active"), ("fd00::12", 100, "active"), ("fd00::13", 50, "active")],
         ),
         pool(
             random,
-            "name = \"dns\"\nmargin = 0.0",
+            "name = \"dns\"\nmargin = 0.0\nfill_time = \"1s\"",
             &[("10.0.0.11", 100, "active"), ("10.0.0.12", 100, "active"), ("10.0.0.13", 9, "draining")],
         ),
         vip(&v4, &format!("port = {HTTP_PORT}\nprotocol = \"tcp\"\npool = \"web\"")),
