@@ -49,6 +49,18 @@ pub struct HopLimits {
 impl HopLimits {
     /// As [`Self::total_interval`]: nothing is ever sent on.
     pub const NEVER: u64 = u64::MAX;
+
+    /// So many packets a second of one client prefix, and of all together (neither 0), with bursts
+    /// of a second's worth.
+    pub const fn per_second(prefix: u64, total: u64) -> Self {
+        const SECOND: u64 = 1_000_000_000;
+        HopLimits {
+            prefix_interval: SECOND / prefix,
+            prefix_burst: SECOND,
+            total_interval: SECOND / total,
+            total_burst: SECOND,
+        }
+    }
 }
 
 /// Classes of client prefixes, as a power of two. Prefixes of one class share a limit; memory is

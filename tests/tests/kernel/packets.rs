@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anycast_lb_common::Outcome;
-use anycast_lb_common::abi::{Kind, Program, VERDICTS, Verdict};
+use anycast_lb_common::abi::{HopLimits, Kind, Program, VERDICTS, Verdict};
 use anycast_lb_tests::kernel::{Action, Kernel};
 use anycast_lb_tests::native;
 use anycast_lb_tests::scenario::{Mode, Scenario, Vector};
@@ -162,5 +162,39 @@ fn random_packets_come_out_alike_and_under_every_verdict() -> anyhow::Result<()>
         println!("{:>9}  {}", hits, verdict.name());
         assert!(hits >= 1000, "{}: hit {hits} times", verdict.name());
     }
+    Ok(())
+}
+
+/// A limit that time does not refill while the test runs: in ns, a quarter of an hour.
+const LONG: u64 = 900_000_000_000;
+/// Where the client's /24 ends in a frame of GUE over IPv4 with three hops.
+const CLIENT_THIRD_BYTE: usize = 14 + 20 + 8 + 4 + 4 + 3 * 4 + 14;
+
+#[test]
+fn a_prefix_has_its_hops_and_then_no_more() -> anyhow::Result<()> {
+    let scenario = Scenario::load()?;
+    let vectors = scenario.vectors()?;
+    let name = "unknown ack, without udp checksum";
+    let packet = vectors.iter().find(|v| v.name == name).map(|v| v.input.clone()).unwrap_or_default();
+    assert_eq!(packet[CLIENT_THIRD_BYTE - 2..=CLIENT_THIRD_BYTE], [192, 0, 2], "the client's address");
+    let mut tables = scenario.tables(Program::Backend, Mode::Plain)?;
+    // Ten at once for a prefix, fifteen for all.
+    tables.header().hop_limits = HopLimits {
+        prefix_interval: LONG,
+        prefix_burst: 9 * LONG,
+        total_interval: LONG,
+        total_burst: 14 * LONG,
+    };
+    let mut kernel = Kernel::load(Program::Backend)?;
+    kernel.write(&tables)?;
+    for (third_byte, sent_on) in [(2, 10), (3, 15), (4, 15)] {
+        let mut packet = packet.clone();
+        packet[CLIENT_THIRD_BYTE] = third_byte;
+        for _ in 0..100 {
+            kernel.run(&packet, 0)?;
+        }
+        assert_eq!(kernel.packets(Verdict::Hop)?, sent_on, "after 192.0.{third_byte}.0/24");
+    }
+    assert_eq!(kernel.packets(Verdict::HopLimited)?, 300 - 15);
     Ok(())
 }
