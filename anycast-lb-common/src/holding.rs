@@ -80,11 +80,15 @@ fn reversed_ports_at<P: Packet>(packet: &P, at: usize) -> Option<u64> {
     Some(ports(p.destination, p.source))
 }
 
-/// The flow of a packet that an ICMP error quotes: any socket of it but a listening one.
+/// The flow of a packet that an ICMP error quotes: any socket of it but a listening one, and one that
+/// is closed: it has no use for errors, and a later connection of the same ports may, elsewhere.
 #[inline(always)]
 fn has_flow<P: Sockets, const N: usize>(packet: &P, flow: &Tuple<N>, protocol: u8) -> bool {
     match protocol {
-        TCP => packet.with_tcp(flow, |socket| socket.state() != state::LISTEN).unwrap_or(false),
+        TCP => {
+            let is_open = |state| state != state::LISTEN && state != state::TIME_WAIT;
+            packet.with_tcp(flow, |socket| is_open(socket.state())).unwrap_or(false)
+        }
         UDP => packet.has_connected_udp(flow),
         _ => true,
     }
@@ -101,6 +105,7 @@ fn transport<P: Sockets, H: Pod, const N: usize>(packet: &P, inner: &Inner, flow
     }
     let acknowledges = tcp.flags & Tcp::ACK != 0;
     let acknowledgement = u32::from_be_bytes(tcp.acknowledgement);
+    let sequence = u32::from_be_bytes(tcp.sequence);
     let held = packet.with_tcp(flow, |socket| match socket.state() {
         // A cookie is all that is left of a SYN that a flooded host answered.
         state::LISTEN => socket.gave_cookie::<H>(packet, inner.start, inner.transport),
@@ -109,6 +114,11 @@ fn transport<P: Sockets, H: Pod, const N: usize>(packet: &P, inner: &Inner, flow
         state::NEW_SYN_RECV => {
             !acknowledges || socket.request_isn().is_none_or(|isn| isn == acknowledgement.wrapping_sub(1))
         }
+        // Clients use ports again. The socket of a connection that was closed here would swallow the
+        // packets of a later one that another backend holds.
+        state::TIME_WAIT => socket
+            .remembered()
+            .is_none_or(|closed| closed.has(sequence, acknowledges.then_some(acknowledgement))),
         _ => true,
     });
     Some(held.unwrap_or(false))

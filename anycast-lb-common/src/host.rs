@@ -10,7 +10,7 @@ use crate::abi::{
     PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, service_slots,
 };
 use crate::packet::Packet;
-use crate::sockets::{Sockets, TcpSocket, Tuple};
+use crate::sockets::{Remembered, Sockets, TcpSocket, Tuple};
 use crate::tables::Tables;
 
 /// Bytes in front of a frame, as XDP has them (`XDP_PACKET_HEADROOM`).
@@ -108,6 +108,10 @@ impl TcpSocket<Frame> for NoSocket {
     }
 
     fn request_isn(&self) -> Option<u32> {
+        match *self {}
+    }
+
+    fn remembered(&self) -> Option<Remembered> {
         match *self {}
     }
 

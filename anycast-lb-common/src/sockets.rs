@@ -9,6 +9,8 @@ use crate::packet::Packet;
 pub mod state {
     /// Established; also a connected UDP socket.
     pub const ESTABLISHED: u32 = 1;
+    /// Closed, by us first: what is left of the connection is remembered for a minute.
+    pub const TIME_WAIT: u32 = 6;
     /// Listening.
     pub const LISTEN: u32 = 10;
     /// A SYN was answered, the third packet of the handshake has not come.
@@ -64,6 +66,30 @@ pub fn ports(source: [u8; 2], destination: [u8; 2]) -> u64 {
     u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0])
 }
 
+/// The next sequence numbers of a connection that was closed, host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// What the client would send next.
+    pub receive_next: u32,
+    /// What we would send next.
+    pub send_next: u32,
+}
+
+impl Remembered {
+    /// How far from those numbers a segment of that connection may be, in bytes: any window that is
+    /// in use, and less than what a client's clock adds to the initial sequence number (RFC 6528: a
+    /// byte in 4 µs or faster; Linux: 64 ns) before it can use the port again in earnest.
+    const WINDOW: u32 = 1 << 20;
+
+    /// Whether a segment belongs to that connection, not to a later one of the same ports. One
+    /// without an acknowledgement is told by its sequence number alone.
+    #[inline(always)]
+    pub fn has(&self, sequence: u32, acknowledgement: Option<u32>) -> bool {
+        let near = |a: u32, b: u32| a.wrapping_sub(b).wrapping_add(Self::WINDOW) <= 2 * Self::WINDOW;
+        near(sequence, self.receive_next) && acknowledgement.is_none_or(|a| near(a, self.send_next))
+    }
+}
+
 /// A TCP socket that a look-up found.
 pub trait TcpSocket<P> {
     /// Its [`state`].
@@ -72,6 +98,10 @@ pub trait TcpSocket<P> {
     /// The sequence number of our SYN-ACK, host order, if the socket is a request
     /// ([`state::NEW_SYN_RECV`]) and the kernel told us where to read it.
     fn request_isn(&self) -> Option<u32>;
+
+    /// Where the connection was when it was closed, if the socket is in [`state::TIME_WAIT`] and the
+    /// kernel told us where to read it.
+    fn remembered(&self) -> Option<Remembered>;
 
     /// Whether the acknowledgement that the TCP segment at `tcp`, in the IP packet at `ip`, carries
     /// is a SYN cookie that this host gave out; the socket listens. `H` is the IP header.
@@ -93,4 +123,26 @@ pub trait Sockets: Packet + Sized {
     /// Whether one more packet may be sent on to another backend now, of the clients whose limit is
     /// kept in `word` ([`rate::word_of`](crate::rate::word_of)). Counts it if so.
     fn admit_hop(&self, word: u32, limits: &HopLimits) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_connection_knows_its_own_segments() {
+        let closed = Remembered { receive_next: 5, send_next: u32::MAX - 5 };
+        // A retransmitted FIN, the last acknowledgement, an old duplicate; across the wrap.
+        for (sequence, acknowledgement) in [(4, u32::MAX - 5), (5, u32::MAX - 5), (u32::MAX - 900, 3)] {
+            assert!(closed.has(sequence, Some(acknowledgement)), "{sequence} {acknowledgement}");
+        }
+        assert!(closed.has(5, None));
+        // A later connection: its client's numbers are ahead, the server's are anywhere.
+        let later = 5 + 15_625_000;
+        for (sequence, acknowledgement) in
+            [(later, None), (later, Some(0)), (5, Some(1 << 31)), (1 << 31, Some(0))]
+        {
+            assert!(!closed.has(sequence, acknowledgement), "{sequence} {acknowledgement:?}");
+        }
+    }
 }

@@ -34,6 +34,7 @@ mod object;
 mod pin;
 mod program_log;
 mod relay;
+mod socket_fields;
 mod sys;
 mod tables;
 mod trace;
@@ -47,6 +48,7 @@ use counters::Counters;
 use lock::InstanceLock;
 use object::{COUNTERS, OBJECT, TABLES};
 use pin::Layout;
+use socket_fields::SocketFields;
 use tables::Tables;
 use trace::Tracer;
 
@@ -168,16 +170,11 @@ impl Dataplane {
         for name in TABLES.into_iter().chain(COUNTERS) {
             loader.map_pin_path(name, layout.map(name));
         }
-        let isn_offset = kernel_types::offset_in_kernel("tcp_request_sock", "snt_isn");
-        if role == Role::Backend && isn_offset.is_none() {
-            tracing::warn!(
-                "{} does not tell where a half-open connection keeps its sequence number: one whose SYN was \
-                 retransmitted to another backend meanwhile may break",
-                kernel_types::KERNEL_BTF
-            );
+        let fields = SocketFields::of_kernel();
+        if role == Role::Backend {
+            fields.warn();
         }
-        let isn_offset = isn_offset.unwrap_or(0);
-        loader.override_global("SNT_ISN_OFFSET", &isn_offset, true);
+        fields.put(&mut loader);
         let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
         let program = match role {
             Role::Ingress => "ingress",

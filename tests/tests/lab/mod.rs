@@ -9,6 +9,7 @@ mod instances;
 mod namespace;
 mod neighbour;
 mod network_changes;
+mod port_reuse;
 mod reload;
 mod restart;
 mod scale;
