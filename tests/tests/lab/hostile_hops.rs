@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
-use xtask::lab::capture::{Direction, Frame};
+use xtask::lab::capture::{Direction, Frame, expect_clean};
 use xtask::lab::daemons::until;
 use xtask::lab::netns::Namespace;
 use xtask::lab::topology::{self, HTTP_PORT, VIP_V4, VIP_V6};
@@ -134,7 +134,11 @@ fn send(lab: &mut Lab, outer: Family, inner: Family, name: &str, list: &List) ->
         // Once the other backend has them, they have passed where the capture is.
         counted(lab, 1, "decap_last", arrived)?;
     }
-    Ok(sent_on(&capture.finish()?, outer))
+    let frames = capture.finish()?;
+    if name == "hop" {
+        expect_clean(&frames)?;
+    }
+    Ok(sent_on(&frames, outer))
 }
 
 fn counted(lab: &mut Lab, index: usize, name: &str, before: u64) -> Result<()> {

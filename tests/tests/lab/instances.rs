@@ -28,6 +28,7 @@ fn instances_leave_each_other_and_strangers_alone() -> Result<()> {
     let first = fs::read_to_string(node.config())?;
     node.start()?;
     route_via(&lab, 0)?;
+    let wire = lab.watch_underlay(&["be0"])?;
     let stream = Stream::start(lab.client(0), Families::V4)?;
 
     let second = whole
@@ -39,7 +40,8 @@ fn instances_leave_each_other_and_strangers_alone() -> Result<()> {
     two_live_side_by_side(&mut lab, &second, &stream)?;
     nobody_takes_what_is_the_first_ones(&mut lab, &first, &second)?;
     stream.more(SOME)?;
-    all_answered(&stream.finish()?).map(drop)
+    all_answered(&stream.finish()?)?;
+    wire.finish().map(drop)
 }
 
 /// A daemon beside the lab's own.

@@ -34,6 +34,7 @@ fn a_port_used_again_does_not_meet_its_past() -> Result<()> {
     edit(lab.ingress(0), "[[pool]]\n", "[[pool]]\nfill_time = \"1s\"\n")?;
     start_all(&mut lab)?;
 
+    let wire = lab.watch_underlay(&["be0", "be1", "be2"])?;
     // While it drains, others serve its slots, close first, and remember.
     done(lab.ingress(0), &["backend", "drain", OWNER])?;
     for (port, family) in ends() {
@@ -68,7 +69,7 @@ fn a_port_used_again_does_not_meet_its_past() -> Result<()> {
     }
     let hopped = hops(&mut lab)? - before;
     ensure!(hopped >= held.len() as u64, "{} connections, but {hopped} packets sent on", held.len());
-    Ok(())
+    wire.finish().map(drop)
 }
 
 fn hops(lab: &mut Lab) -> Result<u64> {

@@ -26,6 +26,7 @@ fn no_packet_is_lost_in_generic_mode() -> Result<()> {
 
 fn restarts(mode: Mode) -> Result<Lab> {
     let mut lab = serving(Lab::builder().mode(mode).shape(shape(1, 2)))?;
+    let wire = lab.watch_underlay(&["be0", "be1"])?;
     let stream = Stream::start(lab.client(0), Families::Both)?;
     stream.more(SOME)?;
     for node in ["ing0", "be0"] {
@@ -60,7 +61,8 @@ fn restarts(mode: Mode) -> Result<Lab> {
     let backends = flows.iter().flat_map(|flow| flow.backends.keys());
     ensure!(backends.collect::<std::collections::HashSet<_>>().len() == 2, "one backend had it all");
     ensure!(flows.iter().all(|flow| flow.backends.len() == 1), "a flow moved: {flows:#?}");
-    println!("{}: {count} of {count} datagrams answered", mode.word());
+    let wire = wire.finish()?;
+    println!("{}: {count} of {count} datagrams answered; {wire:?}", mode.word());
     Ok(lab)
 }
 

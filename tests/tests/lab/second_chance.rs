@@ -34,6 +34,8 @@ fn no_flow_breaks_in_the_churn() -> Result<()> {
     let first = configurations(&mut lab)?;
     backends_do_not_forward(&lab)?;
 
+    let names: Vec<String> = (0..2 * MEMBERS).map(|index| format!("be{index}")).collect();
+    let wire = lab.watch_underlay(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     reset(&mut lab, &first, FILL_TIME)?;
     ordinary_udp_makes_no_hop(&mut lab)?;
 
@@ -52,6 +54,7 @@ fn no_flow_breaks_in_the_churn() -> Result<()> {
     ensure!(cookies_received(&lab)? >= flows() as u64, "not every connection began with a cookie");
     cookies(&lab, "1")?;
     println!("SYN cookies: {}", figures(&outcome));
+    println!("on the wires: {:?}", wire.finish()?);
 
     // What it is for: the same with nobody to ask but the owner.
     reset(&mut lab, &first, "hops = 0\n")?;

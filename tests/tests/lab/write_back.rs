@@ -55,6 +55,7 @@ fn changes_by_command_survive_a_kill() -> Result<()> {
     route_via(&lab, 0)?;
     comments_are_kept(lab.ingress(0))?;
 
+    let wire = lab.watch_underlay(&["be0", "be1", "be2"])?;
     let stream = Stream::start(lab.client(0), Families::Both)?;
     a_join_moves_what_it_must(&mut lab, &stream)?;
     let node = lab.ingress(0);
@@ -73,6 +74,7 @@ fn changes_by_command_survive_a_kill() -> Result<()> {
         }
     }
     all_answered(&stream.finish()?)?;
+    wire.finish()?;
     refusals(lab.ingress(0))
 }
 

@@ -31,7 +31,7 @@ pub use churn::Churn;
 pub use command::{Command, main};
 pub use node::{CliOutput, Node};
 
-use capture::Capture;
+use capture::{Capture, Watch};
 use daemons::{Daemon, until};
 use netns::Namespace;
 use state::RunDir;
@@ -255,6 +255,11 @@ impl Lab {
     /// node's own interface, and a backend's program takes packets before a socket there sees them.
     pub fn capture_underlay(&self, node: &str) -> Result<Capture> {
         Capture::start(&self.topology.fabric, node)
+    }
+
+    /// Verifies every frame on these nodes' links to the underlay as it passes.
+    pub fn watch_underlay(&self, nodes: &[&str]) -> Result<Watch> {
+        Watch::start(&self.topology.fabric, nodes)
     }
 
     /// Node `index` withdraws the service prefixes; returns when the router no longer uses it.

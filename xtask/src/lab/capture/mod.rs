@@ -3,6 +3,7 @@
 mod inject;
 pub mod tunnel;
 pub mod verify;
+mod watch;
 
 use std::fs::File;
 use std::io;
@@ -22,6 +23,7 @@ use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
 pub use inject::inject;
 pub use tunnel::{Carrier, Tunnel, expect_clean};
+pub use watch::{Checked, Watch};
 
 use super::netns::Namespace;
 
@@ -54,32 +56,62 @@ pub struct Frame {
 
 /// A capture under way.
 #[derive(Debug)]
-pub struct Capture {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Vec<Frame>>>>,
-}
+pub struct Capture(Tap<Vec<Frame>>);
 
 impl Capture {
     /// Starts to capture on an interface, both ways; returns once nothing can be missed any more.
     pub fn start(namespace: &Namespace, interface: &str) -> Result<Self> {
+        let tap = Tap::start(namespace, interface, |socket, stop| {
+            let mut frames = Vec::new();
+            receive(socket, stop, |direction, bytes| {
+                let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                frames.push(Frame { time, direction, bytes: bytes.to_vec() });
+            })?;
+            let dropped = dropped(socket)?;
+            ensure!(dropped == 0, "the kernel dropped {dropped} packets that were to be captured");
+            Ok(frames)
+        })?;
+        Ok(Self(tap))
+    }
+
+    /// Stops, and returns everything that passed until now; an error if the kernel had to drop some.
+    pub fn finish(self) -> Result<Vec<Frame>> {
+        self.0.finish()
+    }
+}
+
+/// A packet socket and the thread that reads it.
+#[derive(Debug)]
+struct Tap<T> {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<T>>>,
+}
+
+impl<T: Send + 'static> Tap<T> {
+    /// Opens the socket, and reads it with `work` in a thread of its own.
+    fn start(
+        namespace: &Namespace,
+        interface: &str,
+        work: impl FnOnce(&OwnedFd, &AtomicBool) -> Result<T> + Send + 'static,
+    ) -> Result<Self> {
         let socket = namespace
             .enter(|| open(interface))?
             .with_context(|| format!("cannot capture on {interface} of {}", namespace.name()))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || capture(&socket, &stopped));
+        let thread = std::thread::spawn(move || work(&socket, &stopped));
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Stops, and returns everything that passed until now; an error if the kernel had to drop some.
-    pub fn finish(mut self) -> Result<Vec<Frame>> {
+    /// Takes what passed until now, and ends.
+    fn finish(mut self) -> Result<T> {
         self.stop.store(true, Ordering::Release);
         let thread = self.thread.take().context("a capture is finished once")?;
         thread.join().map_err(|_| anyhow!("the capturing thread panicked"))?
     }
 }
 
-impl Drop for Capture {
+impl<T> Drop for Tap<T> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
     }
@@ -114,29 +146,44 @@ fn open(interface: &str) -> io::Result<OwnedFd> {
     if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
 
-fn capture(socket: &OwnedFd, stop: &AtomicBool) -> Result<Vec<Frame>> {
-    let mut frames = Vec::new();
+/// Gives every frame to `take`, until `stop` is set and those that passed before that are taken.
+fn receive(socket: &OwnedFd, stop: &AtomicBool, mut take: impl FnMut(Direction, &[u8])) -> Result<()> {
     let mut buffer = vec![0; SNAP_LENGTH];
+    let mut stopping = false;
     loop {
-        // Read before the socket, so that what passed before the stop is taken.
-        let stopping = stop.load(Ordering::Acquire);
+        if !stopping && stop.load(Ordering::Acquire) {
+            // Else a stream of packets would never let us come to an end.
+            shut(socket).context("cannot end a capture")?;
+            stopping = true;
+        }
         match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
             Ok((length, from)) => {
                 let outgoing = from.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING);
-                frames.push(Frame {
-                    time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-                    direction: if outgoing { Direction::Out } else { Direction::In },
-                    bytes: buffer[..length].to_vec(),
-                });
+                take(if outgoing { Direction::Out } else { Direction::In }, &buffer[..length]);
             }
-            Err(nix::Error::EAGAIN) if stopping => break,
+            Err(nix::Error::EAGAIN) if stopping => return Ok(()),
             Err(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::ENETDOWN) => {}
             Err(error) => return Err(error).context("cannot read captured packets"),
         }
     }
-    let dropped = dropped(socket)?;
-    ensure!(dropped == 0, "the kernel dropped {dropped} packets that were to be captured");
-    Ok(frames)
+}
+
+/// Lets no more packets in; those that wait can still be read.
+fn shut(socket: &OwnedFd) -> io::Result<()> {
+    // One instruction of classic BPF: of each packet, keep no byte.
+    let mut nothing = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: &raw mut nothing };
+    // SAFETY: the program and its instruction outlive the call, which copies them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn dropped(socket: &OwnedFd) -> io::Result<u32> {
