@@ -72,6 +72,10 @@ pub(crate) fn answer<P: Packet, H: Turn>(
     datagram: &Datagram,
     source_is_vip: bool,
 ) -> Verdict {
+    // The answer would have to be made of the whole.
+    if datagram.is_fragment() {
+        return Verdict::Fragment;
+    }
     if !datagram.holds(IcmpEcho::LEN) {
         return Verdict::TruncatedTransport;
     }

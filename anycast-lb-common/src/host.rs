@@ -1,13 +1,15 @@
 //! The packet logic's two traits over ordinary memory.
 
+use std::cell::{Cell, RefCell};
 use std::vec;
 use std::vec::Vec;
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::abi::{
-    ADDRESS_SLOTS, AddressEntry, Buffer, Control, HopLimits, MAX_PREFIXES, Member, MemberNumber, PoolEntry,
-    PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, service_slots,
+    ADDRESS_SLOTS, AddressEntry, Buffer, Control, FRAGMENT_SLOT_BITS, HopLimits, MAX_PREFIXES, Member,
+    MemberNumber, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber,
+    address_slots, service_slots,
 };
 use crate::packet::Packet;
 use crate::sockets::{Remembered, Sockets, TcpSocket, Tuple};
@@ -132,6 +134,9 @@ pub struct TableSet {
     pub pools: Vec<PoolEntry>,
     pub slots: Vec<Slot>,
     pub members: Vec<Member>,
+    pub fragments: RefCell<Vec<[u64; 2]>>,
+    /// What [`Tables::seconds`] says.
+    pub seconds: Cell<u64>,
 }
 
 impl Default for TableSet {
@@ -145,6 +150,8 @@ impl Default for TableSet {
             pools: Vec::new(),
             slots: Vec::new(),
             members: Vec::new(),
+            fragments: RefCell::new(vec![[0; 2]; 1 << FRAGMENT_SLOT_BITS]),
+            seconds: Cell::new(0),
         }
     }
 }
@@ -227,5 +234,19 @@ impl Tables for TableSet {
 
     fn member(&self, number: MemberNumber) -> Option<&Member> {
         self.members.get(number as usize)
+    }
+
+    fn fragment(&self, index: u32) -> Option<[u64; 2]> {
+        self.fragments.borrow().get(index as usize).copied()
+    }
+
+    fn set_fragment(&self, index: u32, words: [u64; 2]) {
+        if let Some(entry) = self.fragments.borrow_mut().get_mut(index as usize) {
+            *entry = words;
+        }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.seconds.get()
     }
 }

@@ -7,6 +7,7 @@ use crate::abi::{
 };
 use crate::echo;
 use crate::encap::encapsulate;
+use crate::fragments;
 use crate::hash::{Flow, words_v4, words_v6};
 use crate::hops::List;
 use crate::packet::Packet;
@@ -45,10 +46,8 @@ fn decide<P: Packet, T: Tables>(
                 return Ok(echo::answer::<P, Ipv4>(packet, &link, &datagram, source_is_vip));
             }
             let addresses = words_v4(ip.source, ip.destination);
-            let (ports, vip) = service(packet, &view, address, &datagram)?;
-            outcome.vip = vip as VipNumber;
-            let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
-            forward(packet, tables, &datagram, flow, view.header, outcome)
+            let found = find(packet, tables, &view, address, &datagram, addresses)?;
+            forward(packet, tables, &datagram, found, view.header, outcome)
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::MalformedIpv6)?;
@@ -59,13 +58,48 @@ fn decide<P: Packet, T: Tables>(
                 return Ok(echo::answer::<P, Ipv6>(packet, &link, &datagram, source_is_vip));
             }
             let addresses = words_v6(ip.source, ip.destination);
-            let (ports, vip) = service(packet, &view, address, &datagram)?;
-            outcome.vip = vip as VipNumber;
-            let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
-            forward(packet, tables, &datagram, flow, view.header, outcome)
+            let found = find(packet, tables, &view, address, &datagram, addresses)?;
+            forward(packet, tables, &datagram, found, view.header, outcome)
         }
         _ => Err(Verdict::NotIp),
     }
+}
+
+/// The service of a packet and the hash of its flow; in words, like all that is handed on.
+struct Found {
+    vip: u64,
+    hash: u64,
+    /// Under the previous seed, while the seed is being changed.
+    previous_hash: u64,
+}
+
+/// Which service the packet is for, and its place in the tables.
+#[inline(always)]
+fn find<P: Packet, T: Tables, const N: usize>(
+    packet: &P,
+    tables: &T,
+    view: &View<'_, T>,
+    address: &AddressEntry,
+    datagram: &Datagram,
+    addresses: [u64; N],
+) -> Result<Found, Verdict> {
+    let keys = &view.header.keys;
+    // Without ports any fragment tells what the whole would.
+    let has_ports = matches!(datagram.protocol(), TCP | UDP);
+    let tag = || fragments::tag(addresses, datagram.protocol(), datagram.identification(), keys);
+    if datagram.is_later_fragment() && has_ports {
+        let (hash, vip) = fragments::recall(tables, tag()).ok_or(Verdict::Fragment)?;
+        return Ok(Found { vip: vip as u64, hash, previous_hash: 0 });
+    }
+    let (ports, vip) = service(packet, view, address, datagram)?;
+    let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
+    let hash = flow.hash(keys);
+    if datagram.is_fragment() && has_ports {
+        fragments::remember(tables, tag(), hash, vip as VipNumber);
+        return Ok(Found { vip, hash: fragments::upper_half(hash), previous_hash: 0 });
+    }
+    let previous_hash = if view.header.seed_change != 0 { flow.hash(&view.header.previous_keys) } else { 0 };
+    Ok(Found { vip, hash, previous_hash })
 }
 
 /// The VIPs at `destination`. What is not ours passes before anything of it is judged.
@@ -118,31 +152,33 @@ fn service<P: Packet, T: Tables>(
     }
 }
 
-/// Hash, slot, members, header.
+/// Slot, members, header.
 #[inline(always)]
-fn forward<P: Packet, T: Tables, const N: usize>(
+fn forward<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     datagram: &Datagram,
-    flow: Flow<N>,
+    found: Found,
     header: &Buffer,
     outcome: &mut Outcome,
 ) -> Result<Verdict, Verdict> {
-    let hash = flow.hash(&header.keys);
+    outcome.vip = found.vip as VipNumber;
     let vip = tables.vip(outcome.vip).ok_or(Verdict::BadTable)?;
-    let mut list = choose(tables, tables.pool_table(vip.pool), hash)?;
-    if header.seed_change != 0 {
-        let old = choose(tables, tables.pool_previous(vip.pool), flow.hash(&header.previous_keys));
+    let mut list = choose(tables, tables.pool_table(vip.pool), found.hash)?;
+    // A backend takes every fragment for its own: nobody can ask sockets for it.
+    let has_second_chance = vip.flags & VipFlags::SECOND_CHANCE != 0 && !datagram.is_fragment();
+    if header.seed_change != 0 && !datagram.is_fragment() {
+        let old = choose(tables, tables.pool_previous(vip.pool), found.previous_hash);
         list = list.with_second(old.map_or(0, |old| old.first()));
     }
     if list.first() == 0 {
         // Nobody takes new flows. Those that began earlier live on with the members listed.
-        if vip.flags & VipFlags::SECOND_CHANCE == 0 || is_new(packet, datagram) {
+        if !has_second_chance || is_new(packet, datagram) {
             return Err(Verdict::EmptyTable);
         }
         list = list.rest();
     }
-    if vip.flags & VipFlags::SECOND_CHANCE == 0 {
+    if !has_second_chance {
         list = list.alone();
     } else if datagram.protocol() == UDP {
         // Only a connected socket tells that a backend holds the flow: a new one must come back.
@@ -158,7 +194,7 @@ fn forward<P: Packet, T: Tables, const N: usize>(
         return Err(Verdict::NoNeighbour);
     }
     outcome.ifindex = member.ifindex;
-    encapsulate(packet, tables, member, encap, datagram, list.rest(), hash)
+    encapsulate(packet, tables, member, encap, datagram, list.rest(), found.hash)
 }
 
 /// The members of the slot of `hash`.

@@ -15,6 +15,7 @@ pub mod checksum;
 mod decap;
 mod echo;
 mod encap;
+mod fragments;
 pub mod hash;
 mod holding;
 mod hop;

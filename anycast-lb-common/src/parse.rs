@@ -59,7 +59,7 @@ pub(crate) fn link<P: Packet>(packet: &P) -> Option<Link> {
     Some(link)
 }
 
-/// A whole (unfragmented) IP packet to one of our addresses.
+/// An IP packet to one of our addresses, or a fragment of one.
 pub(crate) struct Datagram {
     /// Where the IP header starts.
     pub(crate) start: usize,
@@ -70,9 +70,38 @@ pub(crate) struct Datagram {
     protocol: u64,
     tos: u64,
     announced_as: u64,
+    /// 0 = whole; else [`Self::FRAGMENT`], perhaps [`Self::LATER`], and the identification.
+    fragment: u64,
 }
 
 impl Datagram {
+    const FRAGMENT: u64 = 1 << 63;
+    const LATER: u64 = 1 << 62;
+
+    /// Whether this is a fragment, the first one included.
+    #[inline(always)]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.fragment != 0
+    }
+
+    /// Whether this is a fragment other than the first: there is no transport header.
+    #[inline(always)]
+    pub(crate) fn is_later_fragment(&self) -> bool {
+        self.fragment & Self::LATER != 0
+    }
+
+    /// What all fragments of a datagram share beside addresses and protocol, host order.
+    #[inline(always)]
+    pub(crate) fn identification(&self) -> u32 {
+        self.fragment as u32
+    }
+
+    #[inline(always)]
+    fn mark_fragment(&mut self, is_later: bool, identification: u32) {
+        let later = if is_later { Self::LATER } else { 0 };
+        self.fragment = Self::FRAGMENT | later | identification as u64;
+    }
+
     /// Protocol of the transport.
     #[inline(always)]
     pub(crate) fn protocol(&self) -> u8 {
@@ -108,17 +137,19 @@ pub(crate) fn ipv4<P: Packet>(packet: &P, link: &Link, ip: &Ipv4) -> Result<Data
     if link.len + len > packet.len() {
         return Err(Verdict::LengthBeyondFrame);
     }
-    if ip.is_fragment() {
-        return Err(Verdict::Fragment);
-    }
-    Ok(Datagram {
+    let mut datagram = Datagram {
         start: link.len,
         len,
         transport: link.len + ip.header_len(),
         protocol: ip.protocol as u64,
         tos: ip.tos as u64,
         announced_as: PROTOCOL_IPV4 as u64,
-    })
+        fragment: 0,
+    };
+    if ip.is_fragment() {
+        datagram.mark_fragment(ip.is_later_fragment(), ip.id() as u32);
+    }
+    Ok(datagram)
 }
 
 /// The IPv6 packet whose fixed header is `ip`, its extension headers walked.
@@ -138,6 +169,7 @@ pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Data
         protocol: ip.next_header as u64,
         tos: ip.traffic_class() as u64,
         announced_as: PROTOCOL_IPV6 as u64,
+        fragment: 0,
     };
     let mut walked = 0;
     while is_extension(datagram.protocol()) {
@@ -147,11 +179,11 @@ pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Data
         walked += 1;
         if datagram.protocol() == ipv6::FRAGMENT {
             let header: &FragmentHeader = packet.view(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
-            if !header.is_atomic() {
-                return Err(Verdict::Fragment);
-            }
             datagram.protocol = header.next_header as u64;
             datagram.transport += FragmentHeader::LEN;
+            if !header.is_atomic() {
+                datagram.mark_fragment(header.is_later(), header.id());
+            }
         } else {
             let header: &Extension = packet.view(datagram.transport).ok_or(Verdict::ExtensionHeaders)?;
             datagram.protocol = header.next_header as u64;
@@ -159,6 +191,10 @@ pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Data
         }
         if !datagram.holds(0) {
             return Err(Verdict::ExtensionHeaders);
+        }
+        // What follows the header of a later fragment is not a header.
+        if datagram.is_later_fragment() {
+            break;
         }
     }
     Ok(datagram)

@@ -26,6 +26,12 @@ pub trait Tables {
     fn slot(&self, index: u32) -> Option<Slot>;
     /// A member.
     fn member(&self, number: MemberNumber) -> Option<&Member>;
+    /// Two words of the fragment table.
+    fn fragment(&self, index: u32) -> Option<[u64; 2]>;
+    /// Writes two words of the fragment table.
+    fn set_fragment(&self, index: u32, words: [u64; 2]);
+    /// Time since the host started, in seconds.
+    fn seconds(&self) -> u64;
 }
 
 /// One half of the double-buffered tables: what a packet sees from its first look to its last.

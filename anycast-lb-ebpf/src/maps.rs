@@ -2,9 +2,9 @@
 //! tables and keep counters of its own.
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, Counter, HOP_LIMIT_WORDS, MAX_MEMBERS, MAX_POOLS,
-    MAX_PREFIXES, MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, Verdict,
-    VipEntry,
+    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, Counter, FRAGMENT_SLOT_BITS, HOP_LIMIT_WORDS,
+    MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS,
+    ServiceEntry, Slot, Verdict, VipEntry,
 };
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
@@ -32,6 +32,10 @@ pub static MEMBERS: Array<Member, { MAX_MEMBERS as usize }, MMAPABLE> = Array::n
 /// State of the limits on hops: theoretical arrival times.
 #[btf_map]
 pub static HOP_LIMITS: Array<u64, { HOP_LIMIT_WORDS as usize }> = Array::new();
+
+/// Where the fragments of a datagram go, as its first one went.
+#[btf_map]
+pub static FRAGMENTS: Array<[u64; 2], { 1 << FRAGMENT_SLOT_BITS }> = Array::new();
 
 #[btf_map]
 pub static VERDICTS: PerCpuArray<Counter, { Verdict::COUNT as usize }> = PerCpuArray::new();

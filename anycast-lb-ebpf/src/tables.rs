@@ -4,8 +4,11 @@ use anycast_lb_common::abi::{
     AddressEntry, Buffer, Member, MemberNumber, PrefixEntry, ServiceEntry, Slot, VipEntry, VipNumber,
 };
 use anycast_lb_common::tables::Tables;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 
-use crate::maps::{ADDRESSES, CONTROL, MEMBERS, POOLS, PREFIXES, SERVICES, SLOTS, VIPS};
+use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, MEMBERS, POOLS, PREFIXES, SERVICES, SLOTS, VIPS};
+
+const NS_PER_SECOND: u64 = 1_000_000_000;
 
 pub(crate) struct Maps;
 
@@ -63,5 +66,29 @@ impl Tables for Maps {
     #[inline(always)]
     fn member(&self, number: MemberNumber) -> Option<&Member> {
         MEMBERS.get(number.into())
+    }
+
+    #[inline(always)]
+    fn fragment(&self, index: u32) -> Option<[u64; 2]> {
+        let [check, value] = FRAGMENTS.get(index)?;
+        Some([once(check), once(value)])
+    }
+
+    #[inline(always)]
+    fn set_fragment(&self, index: u32, [check, value]: [u64; 2]) {
+        let Some(entry) = FRAGMENTS.get_ptr_mut(index) else { return };
+        let words = entry.cast::<u64>();
+        // SAFETY: the element has two words. Other CPUs may write them at the same time; whoever
+        // reads checks that they fit together.
+        unsafe {
+            words.write_volatile(check);
+            words.add(1).write_volatile(value);
+        }
+    }
+
+    #[inline(always)]
+    fn seconds(&self) -> u64 {
+        // SAFETY: a helper without preconditions.
+        (unsafe { bpf_ktime_get_ns() }) / NS_PER_SECOND
     }
 }

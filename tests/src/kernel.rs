@@ -78,6 +78,13 @@ impl Kernel {
         Ok(())
     }
 
+    /// Empties the fragment table.
+    pub fn forget_fragments(&mut self) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut("FRAGMENTS").context("no map FRAGMENTS")?;
+        let mut array: Array<&mut MapData, [u64; 2]> = Array::try_from(map)?;
+        (0..array.len()).try_for_each(|index| Ok(array.set(index, [0; 2], 0)?))
+    }
+
     /// Runs `input` through the program.
     pub fn run(&mut self, input: &[u8], metadata: usize) -> anyhow::Result<(Action, Vec<u8>)> {
         let mut output = vec![0; MAX_FRAME];

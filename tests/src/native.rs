@@ -37,6 +37,9 @@ mod tests {
         let scenario = Scenario::load()?;
         for v in scenario.vectors()? {
             let tables = scenario.tables(v.program, v.mode)?;
+            for frame in &v.before {
+                run(v.program, &tables, frame, 0);
+            }
             let (outcome, output) = run(v.program, &tables, &v.input, v.metadata);
             assert_eq!(outcome.verdict.name(), v.verdict.name(), "{}", v.name);
             if v.verdict != Verdict::NoHeadroom {

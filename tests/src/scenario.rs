@@ -75,6 +75,8 @@ struct RawVector {
     mode: Mode,
     #[serde(default)]
     metadata: usize,
+    #[serde(default)]
+    before: Vec<String>,
 }
 
 /// What is special about a node.
@@ -114,6 +116,8 @@ pub struct Vector {
     pub mode: Mode,
     /// Bytes of metadata in front of the frame.
     pub metadata: usize,
+    /// Frames that came before.
+    pub before: Vec<Vec<u8>>,
 }
 
 impl Scenario {
@@ -294,6 +298,7 @@ impl RawVector {
             verdict,
             mode: self.mode,
             metadata: self.metadata,
+            before: self.before.iter().map(|frame| unhex(frame)).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -138,14 +138,17 @@ def final_protocol(ip):
     return bytes(ip)[9] if ip.version == 4 else bytes(ip)[6]
 
 
-def tunnelled(ip, pool, address=None, hops=()):
-    """What the ingress makes of the IP packet `ip` for the backend of `pool`, or the one at `address`."""
+def tunnelled(ip, pool, address=None, hops=(), first=None):
+    """What the ingress makes of the IP packet `ip` for the backend of `pool`, or the one at `address`.
+    Fragments have the hash of the `first` one, of which the upper half is remembered and stands for both."""
     spec = dict(POOLS[pool])
     spec["address"] = address or spec["address"]
     inner = bytes(ip)
     v6 = ip.version == 6
-    sport, dport = ports_of(ip)
-    h = flow_hash(ip.src, ip.dst, sport, dport, final_protocol(ip))
+    sport, dport = ports_of(first or ip)
+    h = flow_hash(ip.src, ip.dst, sport, dport, final_protocol(first or ip))
+    if first is not None:
+        h = h >> 32 << 32 | h >> 32
     number = 41 if v6 else 4
     tos = ip.tc if v6 else ip.tos
     ether = Ether(src=OUT_MAC, dst=NEXT_MAC)
@@ -197,7 +200,8 @@ vectors = []
 def vector(name, program, packet, verdict, out=None, **variant):
     """`variant`: mode="unmatched-pass" for a node that passes what it does not match, "seed-change" for
     one whose seed is being changed, "no-hops" for a backend that sends nothing on; metadata=N for N
-    bytes of metadata in front of the frame, which leave less headroom."""
+    bytes of metadata in front of the frame, which leave less headroom; before=[…] for frames that
+    came before."""
     packet = bytes(packet)
     vectors.append({
         "name": name, "program": program, "in": packet.hex(), "verdict": verdict,
@@ -205,9 +209,9 @@ def vector(name, program, packet, verdict, out=None, **variant):
     })
 
 
-def forwards(name, ip, pool, verdict, frame=None, address=None, hops=(), **variant):
+def forwards(name, ip, pool, verdict, frame=None, address=None, hops=(), first=None, **variant):
     ip = ip.__class__(bytes(ip))  # lengths and checksums as they stand on the wire
-    vector(name, "ingress", frame or client(ip), verdict, tunnelled(ip, pool, address, hops), **variant)
+    vector(name, "ingress", frame or client(ip), verdict, tunnelled(ip, pool, address, hops, first), **variant)
 
 
 def drops(name, packet, verdict, program="ingress"):
@@ -347,10 +351,34 @@ drops("cut inside the udp header",
       client(IP(src=CLIENT, dst="203.0.113.1", proto=17) / Raw(bytes(UDP(dport=53))[:7])), "truncated_transport")
 drops("options reach the end of the packet",
       client(IP(src=CLIENT, dst="203.0.113.1", proto=6, ihl=15, len=60) / Raw(b"\x01" * 40)), "truncated_transport")
-drops("first fragment", client(tcp4("203.0.113.1", 80, flags="MF")), "fragment")
-drops("later fragment", client(tcp4("203.0.113.1", 80, frag=100)), "fragment")
-drops("v6 fragment", client(IPv6(src=CLIENT6, dst="2001:db8:0:1::2")
-                            / IPv6ExtHdrFragment(offset=0, m=1) / UDP(dport=5)), "fragment")
+FIRST = IP(bytes(tcp4("203.0.113.1", 80, flags="MF")))
+FIRST6 = IPv6(bytes(IPv6(src=CLIENT6, dst="2001:db8:0:1::2") / IPv6ExtHdrFragment(offset=0, m=1, id=7)
+                    / UDP(sport=4, dport=5) / DATA))
+FIRST_LISTED = IP(bytes(tcp4("203.0.113.20", 80, flags="MF")))
+FIRST_RESEEDED = IP(bytes(tcp4("203.0.113.24", 80, flags="MF")))
+forwards("first fragment", FIRST, "gue4", "forwarded_gue", first=FIRST)
+forwards("first fragment, v6", FIRST6, "gue6", "forwarded_gue", first=FIRST6)
+forwards("a fragment has no list", FIRST_LISTED, "listed", "forwarded_gue", first=FIRST_LISTED)
+forwards("first fragment while the seed is being changed", FIRST_RESEEDED, "reseeded", "forwarded_gue",
+         first=FIRST_RESEEDED, mode="seed-change")
+for more, name in (("MF", "a middle fragment"), (0, "the last fragment")):
+    forwards(f"{name} follows the first", IP(src=CLIENT, dst="203.0.113.1", proto=6, id=0x1234, flags=more, frag=9)
+             / Raw(b"abcdefgh"), "gue4", "forwarded_gue", first=FIRST, before=[bytes(client(FIRST)).hex()])
+    forwards(f"{name} follows the first, v6", IPv6(src=CLIENT6, dst="2001:db8:0:1::2")
+             / IPv6ExtHdrFragment(offset=9, m=1 if more else 0, id=7, nh=17) / Raw(b"abcdefgh"), "gue6", "forwarded_gue",
+             first=FIRST6, before=[bytes(client(FIRST6)).hex()])
+forwards("a later fragment of a protocol without ports",
+         IP(src=CLIENT, dst="203.0.113.3", proto=50, id=9, frag=30) / Raw(b"abcdefgh"), "ipip6", "forwarded_ipip")
+drops("a fragment for a pool whose backends all leave", client(tcp4("203.0.113.23", 80, flags="MF")), "empty_table")
+drops("first fragment that ends inside the tcp header",
+      client(IP(src=CLIENT, dst="203.0.113.1", proto=6, flags="MF") / Raw(bytes(TCP(dport=80))[:16])), "truncated_transport")
+drops("later fragment of an unknown datagram",
+      client(IP(src=CLIENT, dst="203.0.113.1", proto=6, id=0x4321, frag=100) / Raw(b"abcdefgh")), "fragment")
+drops("later fragment of an unknown datagram, v6", client(IPv6(src=CLIENT6, dst="2001:db8:0:1::2")
+      / IPv6ExtHdrFragment(offset=100, m=0, id=8, nh=17) / Raw(b"abcdefgh")), "fragment")
+drops("a fragment of an echo request", client(IP(src=CLIENT, dst="203.0.113.1", flags="MF") / ICMP() / DATA), "fragment")
+drops("a later fragment of an echo request, v6", client(IPv6(src=CLIENT6, dst="2001:db8:0:1::2")
+      / IPv6ExtHdrFragment(offset=100, m=0, id=8, nh=58) / Raw(b"abcdefgh")), "fragment")
 drops("extension header reaches beyond the packet",
       client(IPv6(src=CLIENT6, dst="2001:db8:0:1::2", nh=60, plen=8) / Raw(b"\x11\x09" + b"\0" * 6)), "extension_headers")
 drops("extension header cut short",

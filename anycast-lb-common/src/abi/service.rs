@@ -69,6 +69,9 @@ pub const HOP_LIMIT_CLASS_BITS: u32 = 13;
 /// Words of the map that keeps the limits' state: one for the total, one for each class.
 pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << HOP_LIMIT_CLASS_BITS);
 
+/// Entries of the fragment table, as a power of two: 256 KiB whatever is sent.
+pub const FRAGMENT_SLOT_BITS: u32 = 14;
+
 /// What is common to one half of the double-buffered tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

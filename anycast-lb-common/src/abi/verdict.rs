@@ -77,7 +77,7 @@ verdicts! {
     LengthBeyondFrame, "length_beyond_frame", Ingress, Drop, "The IP length says more than the frame holds.";
     TruncatedTransport, "truncated_transport", Ingress, Drop, "The packet ends inside its TCP, UDP or ICMP header.";
     ExtensionHeaders, "extension_headers", Ingress, Drop, "More IPv6 extension headers than we follow, or one cut short.";
-    Fragment, "fragment", Ingress, Drop, "A fragment to a VIP.";
+    Fragment, "fragment", Ingress, Drop, "A fragment to a VIP whose first one has not come this way lately, or one of ICMP.";
     IcmpUnsupported, "icmp_unsupported", Ingress, Drop, "ICMP to a VIP that is not an echo request.";
     EchoSource, "echo_source", Ingress, Drop, "An echo request from an address that cannot be answered (multicast, loopback, zero, a VIP), or sent to a group.";
     EmptyTable, "empty_table", Ingress, Drop, "The VIP's pool has no backend for new flows.";

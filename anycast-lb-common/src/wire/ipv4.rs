@@ -69,6 +69,12 @@ impl Ipv4 {
         self.fragment_bits() != 0
     }
 
+    /// Identification, host order.
+    #[inline(always)]
+    pub fn id(&self) -> u16 {
+        u16::from_be_bytes(self.id)
+    }
+
     /// Whether this is a fragment other than the first.
     #[inline(always)]
     pub fn is_later_fragment(&self) -> bool {

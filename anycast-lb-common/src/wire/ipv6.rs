@@ -109,4 +109,16 @@ impl FragmentHeader {
     pub fn is_atomic(&self) -> bool {
         u16::from_be_bytes(self.offset_more) & 0xfff9 == 0
     }
+
+    /// Whether this is a fragment other than the first.
+    #[inline(always)]
+    pub fn is_later(&self) -> bool {
+        u16::from_be_bytes(self.offset_more) & 0xfff8 != 0
+    }
+
+    /// Identification, host order.
+    #[inline(always)]
+    pub fn id(&self) -> u32 {
+        u32::from_be_bytes(self.id)
+    }
 }

@@ -3,6 +3,7 @@
 mod agreement;
 mod encapsulation;
 mod errors;
+mod fragments;
 mod host;
 mod hostile_hops;
 mod instances;
