@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anycast_lb_common::abi::{Counter, Encap, FlowKeys, VERDICTS, Verdict};
@@ -107,7 +107,7 @@ pub struct Dataplane {
     tracer: Option<Tracer>,
     attached: Vec<Attached>,
     /// On a backend: what sends hops on. The descriptors keep nothing alive that the pins do not.
-    relays: Vec<OwnedFd>,
+    relays: Vec<relay::Relay>,
     names: Names,
     memo: Memo,
     /// A backend's own: by these it limits hops, and a stranger must not know who shares a limit.
@@ -220,13 +220,21 @@ impl Dataplane {
     /// that was not attached before.
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), DataplaneError> {
         let program = program_fd(&self.ebpf, self.program)?;
-        self.attached = attach::attach(&self.layout, program, interfaces)?;
         // An ingress node needs none, but may have been a backend before.
         let relayed = if self.program == BACKEND { interfaces } else { &[] };
-        relay::drop_others(&self.layout, relayed)?;
-        if self.program == BACKEND {
-            self.relays = relay::attach(&self.layout, relay_fd(&self.ebpf)?, interfaces)?;
+        // Before the program that leaves hops to it.
+        let relays = match relayed {
+            [] => Vec::new(),
+            _ => relay::attach(&self.layout, relay_fd(&self.ebpf)?, relayed)?,
+        };
+        match attach::attach(&self.layout, program, interfaces) {
+            Ok(attached) => (self.attached, self.relays) = (attached, relays),
+            Err(error) => {
+                relay::undo(&relays);
+                return Err(error);
+            }
         }
+        relay::drop_others(&self.layout, relayed)?;
         self.layout.pin_program(program)
     }
 

@@ -2,6 +2,7 @@
 //! traffic control. Pinned like the XDP links: it outlives the daemon, too.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use super::attach::drop_pin;
 use super::error::DataplaneError;
@@ -21,13 +22,45 @@ pub(super) fn drop_others(layout: &Layout, interfaces: &[Interface]) -> Result<(
     Ok(())
 }
 
-/// Makes `program` run on `interfaces`, where XDP runs already.
+/// The relay on an interface.
+#[derive(Debug)]
+pub(super) struct Relay {
+    _link: OwnedFd,
+    /// Where it is pinned, if it was not there before.
+    fresh: Option<PathBuf>,
+}
+
+/// Makes `program` run on `interfaces`. Should one fail, those that were newly attached are taken off.
 pub(super) fn attach(
     layout: &Layout,
     program: BorrowedFd<'_>,
     interfaces: &[Interface],
-) -> Result<Vec<OwnedFd>, DataplaneError> {
-    let mut links = Vec::with_capacity(interfaces.len());
+) -> Result<Vec<Relay>, DataplaneError> {
+    let mut relays = Vec::with_capacity(interfaces.len());
+    match attach_all(layout, program, interfaces, &mut relays) {
+        Ok(()) => Ok(relays),
+        Err(error) => {
+            undo(&relays);
+            Err(error)
+        }
+    }
+}
+
+/// Takes off what was newly attached.
+pub(super) fn undo(relays: &[Relay]) {
+    for path in relays.iter().filter_map(|relay| relay.fresh.as_ref()) {
+        if let Err(error) = drop_pin(path) {
+            tracing::warn!(pin = %path.display(), "cannot take the relay off again: {error}");
+        }
+    }
+}
+
+fn attach_all(
+    layout: &Layout,
+    program: BorrowedFd<'_>,
+    interfaces: &[Interface],
+    relays: &mut Vec<Relay>,
+) -> Result<(), DataplaneError> {
     for interface in interfaces {
         let ifindex = netlink::index_of(&interface.name).ok_or_else(|| DataplaneError::NoInterface {
             name: interface.name.clone(),
@@ -37,7 +70,7 @@ pub(super) fn attach(
         if let Ok(link) = sys::open_pin(&path) {
             let there = sys::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == ifindex);
             if there && sys::update_link(link.as_fd(), program).is_ok() {
-                links.push(link);
+                relays.push(Relay { _link: link, fresh: None });
                 continue;
             }
             drop_pin(&path)?;
@@ -48,9 +81,9 @@ pub(super) fn attach(
         })?;
         sys::pin(link.as_fd(), &path)
             .map_err(|e| DataplaneError::call(format!("pinning {}", path.display()), e))?;
-        links.push(link);
+        relays.push(Relay { _link: link, fresh: Some(path) });
     }
-    Ok(links)
+    Ok(())
 }
 
 /// Takes the relays of one version off their interfaces.

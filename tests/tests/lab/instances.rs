@@ -20,6 +20,7 @@ const SOME: u64 = 500;
 #[test]
 fn instances_leave_each_other_and_strangers_alone() -> Result<()> {
     let mut lab = Lab::builder().shape(shape(1, 1)).without_balancers().build()?;
+    a_backend_leaves_nothing_beside_a_foreign_program(&mut lab)?;
     lab.backend(0).start()?;
     let node = lab.ingress(0);
     let whole = fs::read_to_string(node.config())?;
@@ -100,6 +101,18 @@ fn a_foreign_program_stays(lab: &mut Lab, second: &str) -> Result<()> {
         node.namespace().ip(&format!("link set dev {FABRIC} {off}\n"))?;
     }
     Ok(())
+}
+
+/// A backend attaches two programs; where the second has no place, the first does not stay.
+fn a_backend_leaves_nothing_beside_a_foreign_program(lab: &mut Lab) -> Result<()> {
+    let pinned = pins(lab, "be0");
+    let node = lab.backend(0);
+    let pass = Tools::locate()?.pass;
+    node.namespace().ip(&format!("link set dev {FABRIC} xdpdrv obj {} sec xdp\n", pass.display()))?;
+    let said = fails_to_start(node, &node.config())?;
+    ensure!(said.contains("\"pass\"") && said.contains(FABRIC), "{said}");
+    ensure!(!pinned.exists(), "something is pinned in {}", pinned.display());
+    node.namespace().ip(&format!("link set dev {FABRIC} xdpdrv off\n"))
 }
 
 fn two_live_side_by_side(lab: &mut Lab, second: &str, stream: &Stream) -> Result<()> {

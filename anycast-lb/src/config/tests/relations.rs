@@ -43,6 +43,17 @@ fn duplicate_vips_pools_backends_prefixes_interfaces() {
 }
 
 #[test]
+fn the_node_itself_is_not_in_a_prefix() {
+    let prefix = "[[prefix]]
+         prefix = \"203.0.113.0/24\"
+         ";
+    let inside = "source = [\"203.0.113.250\"]";
+    mistakes(&format!("{inside} #~ 203.0.113.250 lies in the prefix 203.0.113.0/24\n{prefix}"));
+    mistakes(&format!("source = [\"203.0.114.1\"]\n{prefix}"));
+    mistakes(&format!("{inside}\nunmatched = \"pass\"\n{prefix}"));
+}
+
+#[test]
 fn a_vip_names_a_pool_that_exists() {
     mistakes(
         "[[pool]]

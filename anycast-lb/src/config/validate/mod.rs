@@ -43,7 +43,7 @@ pub(super) fn validate(
     let seed_previous = node::seed_previous(global, role, seed.as_ref(), files, surroundings, report);
     node::allowed_senders(global, role, report);
     node::sources(&draft, role, report);
-    node::prefixes(&draft.prefixes, report);
+    node::prefixes(&draft, role, report);
     pools::check(&draft.pools, report);
     if role == Some(Role::Ingress) {
         pops::check(&draft, &pop, report);

@@ -182,8 +182,25 @@ pub(super) fn allowed_senders(global: &Global, role: Option<Role>, report: &Repo
     unique(&global.allowed_senders, "allowed_senders", report);
 }
 
-pub(super) fn prefixes(prefixes: &[At<IpNet>], report: &Report<'_>) {
-    unique(prefixes, "prefix", report);
+pub(super) fn prefixes(draft: &Draft, role: Option<Role>, report: &Report<'_>) {
+    unique(&draft.prefixes, "prefix", report);
+    if role != Some(Role::Ingress) || draft.global.unmatched_pass {
+        return;
+    }
+    for At { value: source, spot } in &draft.global.sources {
+        if let Some(prefix) = draft.prefixes.iter().find(|prefix| prefix.value.contains(source)) {
+            report.problem(
+                *spot,
+                "source",
+                format!(
+                    "{source} lies in the prefix {}: packets to this node itself would be dropped as \
+                     unmatched_prefix",
+                    prefix.value
+                ),
+                "give the node an address outside of its prefixes, or write unmatched = \"pass\"",
+            );
+        }
+    }
 }
 
 fn unique(networks: &[At<IpNet>], key: &str, report: &Report<'_>) {
