@@ -10,6 +10,7 @@ mod instances;
 mod namespace;
 mod neighbour;
 mod network_changes;
+mod no_loss;
 mod port_reuse;
 mod reload;
 mod restart;
