@@ -209,6 +209,11 @@ impl Lab {
         &mut self.ingresses[index]
     }
 
+    /// All ingress nodes, for who commands several at once.
+    pub fn ingresses(&self) -> &[Node] {
+        &self.ingresses
+    }
+
     /// Backend `index`.
     pub fn backend(&mut self, index: usize) -> &mut Node {
         &mut self.backends[index]

@@ -1,6 +1,7 @@
 //! No flow breaks while members, health, routes and seeds change under it. What these stories share:
 //! a lab whose routes are the test's own, so that a reroute is one command and hits every flow.
 
+mod changes;
 mod false_alarm;
 mod skew;
 
