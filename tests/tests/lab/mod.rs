@@ -12,6 +12,7 @@ mod neighbour;
 mod network_changes;
 mod no_loss;
 mod port_reuse;
+mod redirector;
 mod reload;
 mod restart;
 mod scale;
