@@ -35,6 +35,7 @@ pub struct LabBuilder {
     members: Option<usize>,
     /// `hops` of the pools; the default where nothing is said.
     hops: Option<u8>,
+    connected_udp: bool,
     persistent: bool,
     balancers: Balancers,
 }
@@ -86,6 +87,12 @@ impl LabBuilder {
     /// How many backends a packet may try after its owner.
     pub fn hops(self, hops: u8) -> Self {
         Self { hops: Some(hops), ..self }
+    }
+
+    /// The UDP service answers each client from a socket that is connected to it, and its VIPs have the
+    /// second chance.
+    pub fn connected_udp(self) -> Self {
+        Self { connected_udp: true, ..self }
     }
 
     /// The lab outlives this process.
@@ -255,6 +262,7 @@ impl Building {
             families: self.options.families,
             members: self.options.first_members(),
             hops: self.options.hops,
+            connected_udp: self.options.connected_udp,
         }
     }
 
@@ -280,18 +288,20 @@ impl Building {
         fs::write(&file, services::nginx(node, directory))?;
         let nginx = programs::nginx(node, &file);
         let listen = |address: std::net::SocketAddr| address.to_string();
+        let mut words = arguments([
+            "udp-echo",
+            "--name",
+            node,
+            "--listen",
+            &listen((plan::VIP_V4, plan::ECHO_PORT).into()),
+            "--listen",
+            &listen((plan::VIP_V6, plan::ECHO_PORT).into()),
+        ]);
+        words.extend(self.options.connected_udp.then(|| "--connect".into()));
         let echo = Program {
             name: format!("{node}-echo"),
             program: self.tools.xtask.clone(),
-            arguments: arguments([
-                "udp-echo",
-                "--name",
-                node,
-                "--listen",
-                &listen((plan::VIP_V4, plan::ECHO_PORT).into()),
-                "--listen",
-                &listen((plan::VIP_V6, plan::ECHO_PORT).into()),
-            ]),
+            arguments: words,
             notifies: false,
         };
         let (mut nginx, mut echo) = (self.daemon(namespace, nginx), self.daemon(namespace, echo));

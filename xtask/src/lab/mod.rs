@@ -7,6 +7,7 @@ mod build;
 pub mod capture;
 mod churn;
 pub mod command;
+mod connected;
 pub mod daemons;
 pub mod interrupt;
 pub mod netns;

@@ -152,6 +152,8 @@ pub struct NodeConfig<'a> {
     pub members: usize,
     /// How many backends a packet may try after its owner; the default where nothing is said.
     pub hops: Option<u8>,
+    /// Whether the UDP service connects a socket to each client, and has the second chance.
+    pub connected_udp: bool,
 }
 
 impl NodeConfig<'_> {
@@ -252,6 +254,9 @@ state_dir = \"{run}/state/{node}\"
                 if with_pool {
                     let _ = writeln!(text, "pool = \"{}\"", self.pool(family));
                 }
+                if self.connected_udp && protocol == "udp" {
+                    text += "second_chance = true\n";
+                }
             }
         }
         text
@@ -267,15 +272,21 @@ pub struct UdpEcho {
     /// Addresses to answer on
     #[arg(long, required = true)]
     pub listen: Vec<SocketAddr>,
+    /// Answer each client from a socket that is connected to it
+    #[arg(long)]
+    pub connect: bool,
 }
 
 /// Largest datagram that the echo service takes.
-const MAX_DATAGRAM: usize = 65535;
+pub(super) const MAX_DATAGRAM: usize = 65535;
 /// Room for datagrams that wait for the echo service, in bytes: a busy machine is no loss.
-const ECHO_BUFFER: usize = 16 << 20;
+pub(super) const ECHO_BUFFER: usize = 16 << 20;
 
 /// Runs the echo service for ever, one thread an address.
 pub fn udp_echo(arguments: &UdpEcho) -> Result<ExitCode> {
+    if arguments.connect {
+        return super::connected::run(arguments);
+    }
     let sockets: Vec<_> = arguments
         .listen
         .iter()
@@ -319,6 +330,7 @@ mod tests {
             families,
             members: 3,
             hops: None,
+            connected_udp: false,
         };
         node.ingress(plan::ingress(0))
     }

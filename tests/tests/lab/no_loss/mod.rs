@@ -4,6 +4,7 @@
 mod changes;
 mod false_alarm;
 mod skew;
+mod udp;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use xtask::lab::daemons::until;
 use xtask::lab::topology::{self, PREFIX_V4, PREFIX_V6};
 use xtask::lab::traffic::{Flow, Outcome, RunningTraffic, Spec};
-use xtask::lab::{Lab, Node, Shape};
+use xtask::lab::{Lab, LabBuilder, Node, Shape};
 
 use super::stand::{edit, start_all};
 
@@ -28,8 +29,13 @@ const SOME: usize = 60;
 /// Builds a lab with `keys` in the pool, of whose backends `members` serve at first, starts all of it
 /// and leads the services to ingress 0.
 fn stage(ingresses: usize, backends: usize, members: usize, keys: &str) -> Result<Lab> {
+    stage_of(Lab::builder().members(members), ingresses, backends, keys)
+}
+
+/// [`stage`] of a lab that has something special.
+fn stage_of(builder: LabBuilder, ingresses: usize, backends: usize, keys: &str) -> Result<Lab> {
     let shape = Shape { clients: 2, ingresses, backends };
-    let mut lab = Lab::builder().shape(shape).members(members).without_balancers().build()?;
+    let mut lab = builder.shape(shape).without_balancers().build()?;
     for index in 0..ingresses {
         edit(lab.ingress(index), "[[pool]]\n", &format!("[[pool]]\n{keys}"))?;
     }
