@@ -3,6 +3,7 @@
 
 mod changes;
 mod false_alarm;
+mod seed;
 mod skew;
 mod udp;
 
