@@ -40,6 +40,7 @@ fn live_sockets_decide_where_a_packet_goes() -> Result<()> {
         "route replace {PREFIX_V4} via {}\nroute replace {PREFIX_V6} via {}\n",
         holder.v4, holder.v6
     ))?;
+    let wire = lab.watch_underlay(&["be0", "be1", "be2"])?;
     for inner in [Family::V4, Family::V6] {
         let mut stage = Stage { lab: &mut lab, outer: Family::V4, inner };
         let mut connection = Connection::open(stage.lab, inner)?;
@@ -52,6 +53,7 @@ fn live_sockets_decide_where_a_packet_goes() -> Result<()> {
             stage.glb(&mut connection).with_context(context)?;
         }
     }
+    println!("on the wires: {:?}", wire.finish()?);
     Ok(())
 }
 

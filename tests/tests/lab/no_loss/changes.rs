@@ -53,6 +53,7 @@ fn random_changes_under_random_reroutes_break_no_flow() -> Result<()> {
     let removed: BTreeSet<String> = changes.iter().filter_map(Change::removes).collect();
     ensure!(!removed.is_empty() && removed.len() < plan::BACKENDS, "a plan that proves little: {changes:?}");
 
+    let wire = lab.watch_underlay(&["be0", "be1", "be2", "be3"])?;
     let traffic = flows(&lab, size.flows, SHORT_RATE)?;
     turmoil(&lab, &changes, &size, &mut random)?;
     let outcome = traffic.finish()?;
@@ -65,7 +66,7 @@ fn random_changes_under_random_reroutes_break_no_flow() -> Result<()> {
         hops += verdict(lab.backend(index), "hop")?;
     }
     ensure!(hops > 0, "nothing was sent on: the changes are too tame");
-    println!("{hops} packets sent on, removed in between: {removed:?}");
+    println!("{hops} packets sent on, removed in between: {removed:?}; on the wires: {:?}", wire.finish()?);
     without_a_second_chance(&mut lab, &first)
 }
 

@@ -1,8 +1,11 @@
 //! UDP servers that connect a socket to each client have the second chance where their VIP says so:
 //! no flow changes its server while backends join and drain and routes move.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use anyhow::{Result, ensure};
 use xtask::lab::capture::Frame;
+use xtask::lab::capture::verify::dissect;
 use xtask::lab::daemons::until;
 use xtask::lab::traffic::{RunningTraffic, Spec, Udp};
 use xtask::lab::{Lab, Node};
@@ -27,6 +30,7 @@ fn udp_with_connected_sockets_keeps_its_server() -> Result<()> {
     let mut lab = stage_of(builder, 2, MEMBERS + ROUNDS, FILL_TIME)?;
     the_owner_is_listed_twice(&mut lab)?;
 
+    let wire = lab.watch_underlay(&["be0", "be1", "be2", "be3", "be4", "be5"])?;
     let before = start(&mut lab)?;
     for round in 0..ROUNDS {
         let (joins, drains) = (MEMBERS + round, round);
@@ -54,7 +58,8 @@ fn udp_with_connected_sockets_keeps_its_server() -> Result<()> {
         let (first, last) = (has(0), has(MEMBERS));
         ensure!((first, last) == (what == "began before", what == "began after"), "{what}: {udp:?}");
     }
-    println!("{hops} datagrams sent on");
+    ensure!(hops > 0, "nothing was sent on: the changes are too tame");
+    println!("{hops} datagrams sent on; on the wires: {:?}", wire.finish()?);
     without_the_key(&mut lab)
 }
 
@@ -99,18 +104,15 @@ fn the_owner_is_listed_twice(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// The last bytes of the addresses in a tunnelled datagram: where it goes, and the hops.
-fn list(frame: &Frame) -> Option<Vec<u8>> {
-    const OUTER: usize = 14;
-    const UDP: usize = OUTER + 20;
-    const COUNT: usize = UDP + 8 + 4 + 3;
-    const GUE_PORT: [u8; 2] = 19523_u16.to_be_bytes();
-    let bytes = &frame.bytes;
-    if bytes.get(12..14)? != [8, 0] || bytes.get(UDP + 2..UDP + 4)? != GUE_PORT {
-        return None;
-    }
-    let hops = bytes[COUNT + 1..].chunks(4).take((*bytes.get(COUNT)?).into()).map(|hop| hop[hop.len() - 1]);
-    Some(std::iter::once(bytes[OUTER + 19]).chain(hops).collect())
+/// The addresses in a tunnelled datagram: where it goes, and the hops.
+fn list(frame: &Frame) -> Option<Vec<Ipv4Addr>> {
+    const UDP: u8 = 17;
+    let dissected = dissect(&frame.bytes);
+    let [outer, inner] = &dissected.packets[..] else { return None };
+    let (IpAddr::V4(first), UDP) = (outer.destination, inner.protocol) else { return None };
+    let hops =
+        outer.private.get(4..)?.chunks_exact(4).map(|hop| Ipv4Addr::new(hop[0], hop[1], hop[2], hop[3]));
+    Some(std::iter::once(first).chain(hops).collect())
 }
 
 /// The same servers, and a VIP that does not say so.
