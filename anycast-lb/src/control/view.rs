@@ -53,7 +53,7 @@ pub fn status(view: &View<'_>) -> Result<Status, Failure> {
             Start::Adopted => "adopted",
         }
         .to_owned(),
-        seed_fingerprint: config.seed.as_ref().map(crate::daemon::wiring::seed_fingerprint),
+        seed_fingerprint: config.seed.as_ref().map(crate::model::Seed::fingerprint),
         interfaces: interfaces(view),
         config_files: view.config.files(),
         notices: view.config.notices(),

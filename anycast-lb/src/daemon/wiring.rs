@@ -10,7 +10,6 @@ mod resolver;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anycast_lb_common::abi::FlowKeys;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,7 +22,6 @@ use crate::control::server::Api;
 use crate::control::socket::{Socket, SocketError};
 use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
-use crate::model::Seed;
 use crate::neighbour::Resolver;
 use crate::peers::Peers;
 
@@ -97,14 +95,6 @@ fn no_socket(error: SocketError) -> Failure {
     if denied { failure.hint(PRIVILEGE) } else { failure }
 }
 
-/// Same on nodes that share the seed, and tells nothing about it.
-///
-/// It is half of a SipHash under the seed with every bit flipped, a key that nothing else uses.
-pub fn seed_fingerprint(seed: &Seed) -> String {
-    let word = FlowKeys::from_seed(seed.0.map(|byte| !byte)).offset;
-    format!("{:08x}", word >> 32)
-}
-
 fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(1);
     let mut reload = signal(SignalKind::hangup())?;
@@ -123,17 +113,4 @@ fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
         }
     });
     Ok(receiver)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_fingerprint_tells_seeds_apart_and_is_short() {
-        let (a, b) = (seed_fingerprint(&Seed([1; 16])), seed_fingerprint(&Seed([2; 16])));
-        assert_ne!(a, b);
-        assert_eq!(a.len(), 8);
-        assert_eq!(a, seed_fingerprint(&Seed([1; 16])));
-    }
 }

@@ -23,6 +23,7 @@
 //!
 //! The machine is pure: it is told the time, and says what has come about.
 
+pub mod history;
 mod in_force;
 mod member;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anycast_lb_common::abi::FlowKeys;
 use ipnet::IpNet;
 
 mod vip_key;
@@ -26,6 +27,16 @@ pub enum Role {
 /// The 128-bit secret that all nodes share; never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seed(pub [u8; 16]);
+
+impl Seed {
+    /// Same on nodes that share the seed, and tells nothing about it.
+    ///
+    /// It is half of a SipHash under the seed with every bit flipped, a key that nothing else uses.
+    pub fn fingerprint(&self) -> String {
+        let word = FlowKeys::from_seed(self.0.map(|byte| !byte)).offset;
+        format!("{:08x}", word >> 32)
+    }
+}
 
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -276,5 +287,18 @@ impl Config {
         let backends = self.pools.iter().flat_map(|p| &p.backends).map(|b| b.site(&self.pop));
         let rescue = self.pools.iter().flat_map(|p| &p.rescue).chain(&self.drained_pops).map(String::as_str);
         std::iter::once(self.pop.as_str()).chain(backends).chain(rescue).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_fingerprint_tells_seeds_apart_and_is_short() {
+        let (a, b) = (Seed([1; 16]).fingerprint(), Seed([2; 16]).fingerprint());
+        assert_ne!(a, b);
+        assert_eq!(a.len(), 8);
+        assert_eq!(a, Seed([1; 16]).fingerprint());
     }
 }

@@ -16,6 +16,7 @@ use bytemuck::Zeroable;
 use ipnet::IpNet;
 
 use crate::membership::InForce;
+use crate::membership::history::History;
 use crate::model::{Config, Role, Seed, VipKey};
 
 mod arena;
@@ -25,6 +26,7 @@ mod identity;
 mod members;
 mod numbering;
 mod pools;
+mod recent;
 mod rescue;
 mod services;
 
@@ -34,8 +36,12 @@ pub use pools::{Memo, PlannedPool, PlannedTable};
 pub use rescue::{MOST_SITES, Sites, candidates};
 pub use services::{Services, find};
 
+pub(crate) use health::Lists;
+pub(crate) use recent::{Recent, Remembered};
+
 use arena::{Arena, Full};
 use numbering::Exhausted;
+use pools::Circumstances;
 
 /// Why a configuration does not fit into the maps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -170,9 +176,11 @@ pub struct Plan {
 /// The plan for what is to be in force.
 ///
 /// `locals` are the host's own addresses; only a backend uses them. `current` reads the words of the
-/// table that lies at a place in the arena, to see whether it can stay.
+/// table that lies at a place in the arena, to see whether it can stay. `history` has what determined
+/// owners before; it decides about no owner.
 pub fn plan(
     in_force: &InForce,
+    history: &History,
     locals: &[IpAddr],
     previous: &Previous,
     current: &dyn Fn(TableRef) -> Vec<Slot>,
@@ -181,7 +189,7 @@ pub fn plan(
     let config = &in_force.config;
     let pool_numbers = number_pools(config, previous)?;
     let members = number_members(config, &pool_numbers, previous)?;
-    let pools = plan_pools(in_force, &pool_numbers, &members, previous, current, memo)?;
+    let pools = plan_pools(in_force, history, &pool_numbers, &members, previous, current, memo)?;
     let vips = plan_vips(config, &pool_numbers, previous)?;
     let services = plan_services(config, &vips, locals, previous)?;
     Ok(Plan {
@@ -237,6 +245,7 @@ fn number_members(
 
 fn plan_pools(
     InForce { config, standings }: &InForce,
+    history: &History,
     pool_numbers: &HashMap<&str, u16>,
     members: &[PlannedMember],
     previous: &Previous,
@@ -250,17 +259,19 @@ fn plan_pools(
     let seed = config.seed.clone().unwrap_or(Seed([0; 16]));
     let in_use = previous.tables.values().chain(previous.previous_tables.values());
     let mut arena = Arena::new(in_use.copied());
+    let home = config.pop.as_str();
+    let around =
+        Circumstances { home, seed: &seed, seed_fingerprint: &seed.fingerprint(), standings, history };
     let mut planned = Vec::with_capacity(config.pools.len());
     for pool in &config.pools {
         let number = pool_numbers[pool.name.as_str()];
         let member = |address| numbers[&(number, address)];
-        let home = config.pop.as_str();
         let sites = Sites::of(pool, home, &config.drained_pops);
-        let own = pools::slots(pool, &seed, home, &sites, standings, member, memo);
+        let own = pools::slots(pool, &around, &sites, member, memo);
         let slots = if sites.rescue.is_empty() {
             own
         } else {
-            rescue::widen(&own, pool, &seed, home, &sites, |c| member(c.identity), memo)
+            rescue::widen(&own, pool, &around, &sites, |c| member(c.identity), memo)
         };
         let old_owners = config.seed_previous.as_ref().map_or_else(Vec::new, |seed| {
             pools::previous_owners(pool, seed, home, sites.owner, member, memo)

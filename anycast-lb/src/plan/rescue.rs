@@ -9,9 +9,11 @@
 
 use anycast_lb_common::abi::{MemberNumber, Slot};
 
-use super::pools::{Memo, Use};
-use crate::model::{Backend, BackendState, Encapsulation, Pool, Seed};
-use crate::table::{Candidate, NONE, Table, TableSpec};
+use super::health::{Lists, after_joins};
+use super::pools::{Circumstances, Memo, Use};
+use crate::membership::Standing;
+use crate::model::{Backend, BackendState, Encapsulation, Pool};
+use crate::table::{Candidate, NONE, TableSpec};
 
 /// Other PoPs that a list reaches at most.
 pub const MOST_SITES: usize = 3;
@@ -82,26 +84,13 @@ pub fn candidates(pool: &Pool, home: &str, site: &str) -> Vec<Candidate> {
 pub fn widen(
     own: &[Slot],
     pool: &Pool,
-    seed: &Seed,
-    home: &str,
+    around: &Circumstances<'_>,
     sites: &Sites<'_>,
     number: impl Fn(&Candidate) -> MemberNumber,
     memo: &mut Memo,
 ) -> Vec<Slot> {
-    let spec = TableSpec {
-        kind: pool.table,
-        slots: pool.slots,
-        margin_ppm: pool.margin_ppm,
-        seed: seed.0,
-        hops: RUNNERS_UP,
-    };
-    let mut others: Vec<Vec<Vec<MemberNumber>>> = Vec::with_capacity(sites.rescue.len());
-    for site in &sites.rescue {
-        let there = candidates(pool, home, site);
-        let numbers: Vec<MemberNumber> = there.iter().map(&number).collect();
-        let table = memo.table(&pool.name, Use::Site((*site).to_owned()), &spec, &there);
-        others.push((0..pool.slots).map(|slot| of_site(&table, slot, &there, &numbers)).collect());
-    }
+    let others: Vec<Vec<Vec<MemberNumber>>> =
+        sites.rescue.iter().map(|site| of_site(pool, around, site, &number, memo)).collect();
     let stand_in = sites.rescue.iter().position(|site| *site == sites.owner);
     let own_hops = usize::from(OWN_HOPS.min(pool.hops));
     let mut slots = Vec::with_capacity(2 * pool.slots as usize);
@@ -122,20 +111,40 @@ pub fn widen(
     slots
 }
 
-/// A PoP's candidates for a slot in the order in which room is given to them: the owner, then those
-/// that may hold flows from before (they drain, or join again), then the runner-up.
+/// A PoP's candidates for each slot in the order in which room is given to them: who takes new flows
+/// there, as far as is known here (the owner, or who stands in for it); who is about to; those that
+/// may hold flows from before (they drain, or join again); then the runner-up. An owner that is down
+/// and held comes last, and takes the runner-up's place.
 fn of_site(
-    table: &Table,
-    slot: u32,
-    candidates: &[Candidate],
-    numbers: &[MemberNumber],
-) -> Vec<MemberNumber> {
-    let owner = table.owners()[slot as usize];
-    let rest = || table.hops(slot).filter(|hop| *hop != owner);
-    let active = |hop: &u32| candidates[*hop as usize].state == BackendState::Active;
-    let owner = Some(owner).filter(|owner| *owner != NONE);
-    let listed = owner.into_iter().chain(rest().filter(|hop| !active(hop))).chain(rest().filter(active));
-    listed.map(|i| numbers[i as usize]).collect()
+    pool: &Pool,
+    Circumstances { home, seed, standings, .. }: &Circumstances<'_>,
+    site: &str,
+    number: impl Fn(&Candidate) -> MemberNumber,
+    memo: &mut Memo,
+) -> Vec<Vec<MemberNumber>> {
+    let there = candidates(pool, home, site);
+    let numbers: Vec<MemberNumber> = there.iter().map(number).collect();
+    let standings: Vec<Standing> = there.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
+    let lists = Lists::elsewhere(&there, &standings, RUNNERS_UP, PLACES - 2);
+    let spec = TableSpec {
+        kind: pool.table,
+        slots: pool.slots,
+        margin_ppm: pool.margin_ppm,
+        seed: seed.0,
+        hops: lists.depth(),
+    };
+    let mut table = |there: &[Candidate]| memo.table(&pool.name, Use::Site(site.to_owned()), &spec, there);
+    let after = after_joins(&there, &standings).map(|after| table(&after));
+    let table = table(&there);
+    let mut list = Vec::with_capacity(PLACES);
+    (0..)
+        .zip(table.owners())
+        .map(|(slot, &owner)| {
+            let coming = after.as_ref().and_then(|after| after.owners().get(slot as usize)).copied();
+            lists.list(slot, owner, table.hops(slot), coming, std::iter::empty(), &mut list);
+            list.iter().filter(|i| **i != NONE).map(|i| numbers[*i as usize]).collect()
+        })
+        .collect()
 }
 
 /// Puts a list together: `first` takes new flows (0: nobody does); then `own`, all of them; then PoP

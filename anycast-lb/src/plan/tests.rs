@@ -5,7 +5,7 @@ use crate::model::{
     Backend, BackendState, Control, Encapsulation, Interface, Pool, Protocol, TableKind, Vip, XdpMode,
 };
 use proptest::prelude::*;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
     Config {
@@ -60,6 +60,7 @@ pub(super) struct Maps {
     previous: Previous,
     tables: HashMap<u32, Vec<Slot>>,
     memo: Memo,
+    history: History,
 }
 
 impl Maps {
@@ -69,7 +70,14 @@ impl Maps {
 
     fn apply_in_force(&mut self, in_force: &InForce) -> Result<Plan, PlanError> {
         let tables = &self.tables;
-        let plan = plan(in_force, &[], &self.previous, &|at| tables[&at.base].clone(), &mut self.memo)?;
+        let plan = plan(
+            in_force,
+            &self.history,
+            &[],
+            &self.previous,
+            &|at| tables[&at.base].clone(),
+            &mut self.memo,
+        )?;
         for pool in &plan.pools {
             for table in [&pool.table, &pool.previous] {
                 if let PlannedTable::Write { at, slots } = table {
@@ -89,6 +97,7 @@ impl Maps {
             previous_tables: plan.pools.iter().map(|p| (p.number, p.previous.location())).collect(),
             members: plan.members.iter().map(|m| (m.number, m.identity)).collect(),
         };
+        self.history.note(SystemTime::UNIX_EPOCH, in_force);
         Ok(plan)
     }
 }
@@ -241,7 +250,8 @@ fn a_backend_host_knows_vips_senders_and_itself() {
     let own: IpAddr = "10.0.0.11".parse().expect("address");
     let in_force = InForce::from(config.clone());
     let plan =
-        plan(&in_force, &[own], &Previous::default(), &|_| vec![], &mut Memo::default()).expect("plan");
+        plan(&in_force, &History::default(), &[own], &Previous::default(), &|_| vec![], &mut Memo::default())
+            .expect("plan");
     assert!(plan.prefixes[0].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[1].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[0].contains(bytemuck::cast(mapped("10.0.1.1".parse().expect("address")))));

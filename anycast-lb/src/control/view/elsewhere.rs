@@ -33,7 +33,7 @@ pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
         pop: config.pop.clone(),
         generation: view.core.generation(),
         placement: abi::PLACEMENT,
-        seed_fingerprint: config.seed.as_ref().map(crate::daemon::wiring::seed_fingerprint),
+        seed_fingerprint: config.seed.as_ref().map(crate::model::Seed::fingerprint),
         pools: pools.collect::<Result<_, Failure>>()?,
     })
 }
