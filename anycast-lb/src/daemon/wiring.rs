@@ -2,6 +2,7 @@
 
 mod config_files;
 pub mod flows;
+mod history_file;
 mod host;
 mod kernel;
 mod owners;
@@ -24,6 +25,8 @@ use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
 use crate::neighbour::Resolver;
 use crate::peers::Peers;
+
+use history_file::HistoryFile;
 
 /// Runs the daemon with this configuration until a signal ends it.
 ///
@@ -49,7 +52,10 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         })?),
         None => None,
     };
-    let (dataplane, start) = Dataplane::open(&config)?;
+    let (mut dataplane, start) = Dataplane::open(&config)?;
+    // Behind the instance's lock, which keeps others from the file as well.
+    let history = HistoryFile::new(&config.state_dir, &config.instance);
+    dataplane.remember(history.load());
     tracing::info!(
         instance = %config.instance,
         version = env!("CARGO_PKG_VERSION"),
@@ -62,7 +68,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
     let (handle, requests) = Handle::new();
     let api = Api { daemon: handle, peers: Peers::default(), credentials };
     let drivers = Drivers {
-        dataplane: Box::new(kernel::Kernel::new(dataplane)),
+        dataplane: Box::new(kernel::Kernel::new(dataplane, history)),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
         flows: Box::new(flows::Others(api.peers.clone())),

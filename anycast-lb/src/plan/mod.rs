@@ -15,8 +15,8 @@ use anycast_lb_common::abi::{
 use bytemuck::Zeroable;
 use ipnet::IpNet;
 
-use crate::membership::InForce;
 use crate::membership::history::History;
+use crate::membership::{Fitness, InForce};
 use crate::model::{Config, Role, Seed, VipKey};
 
 mod arena;
@@ -266,7 +266,9 @@ fn plan_pools(
     for pool in &config.pools {
         let number = pool_numbers[pool.name.as_str()];
         let member = |address| numbers[&(number, address)];
-        let sites = Sites::of(pool, home, &config.drained_pops);
+        let sites = Sites::where_fit(pool, home, &config.drained_pops, |address| {
+            standings.of(&pool.name, address).fitness == Fitness::Fit
+        });
         let own = pools::slots(pool, &around, &sites, member, memo);
         let slots = if sites.rescue.is_empty() {
             own

@@ -98,6 +98,12 @@ impl Memo {
         self.tables.values().flatten().map(|c| Arc::as_ptr(&c.table)).collect()
     }
 
+    /// Where what is remembered of earlier sets lies.
+    #[cfg(test)]
+    pub fn takers(&self) -> BTreeSet<*const u16> {
+        self.recent.values().flat_map(Remembered::places).collect()
+    }
+
     /// The table of a pool for some use.
     pub fn table(
         &mut self,

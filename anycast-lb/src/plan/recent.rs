@@ -37,6 +37,12 @@ impl Remembered {
         }
     }
 
+    /// Where they lie.
+    #[cfg(test)]
+    pub fn places(&self) -> impl Iterator<Item = *const u16> + '_ {
+        self.0.iter().map(|(_, takers)| takers.as_ptr())
+    }
+
     fn find(&self, record: &Record) -> Option<Takers> {
         self.0.iter().find(|(known, _)| known == record).map(|(_, takers)| Arc::clone(takers))
     }

@@ -7,6 +7,8 @@
 //! exactly as the nodes there find them: from that PoP's backends alone, by the same seed. So the
 //! first that is listed of a PoP is the one that owns the slot there.
 
+use std::net::IpAddr;
+
 use anycast_lb_common::abi::{MemberNumber, Slot};
 
 use super::health::{Lists, after_joins};
@@ -39,12 +41,25 @@ impl<'a> Sites<'a> {
     /// The pool's `rescue` may name `home`, so that one list serves the nodes of every PoP. A drained
     /// PoP goes on taking new flows where none of its rescue PoPs can: they would be lost.
     pub fn of(pool: &'a Pool, home: &'a str, drained: &[String]) -> Self {
+        Sites::where_fit(pool, home, drained, |_| true)
+    }
+
+    /// As [`of`](Self::of), but that where a drained PoP's new flows go, one in which an active backend is
+    /// `fit` goes before one in which none is.
+    pub fn where_fit(
+        pool: &'a Pool,
+        home: &'a str,
+        drained: &[String],
+        fit: impl Fn(IpAddr) -> bool,
+    ) -> Self {
         let is_drained = |site: &str| drained.iter().any(|d| d == site);
         let others = || pool.rescue.iter().map(String::as_str).filter(|site| *site != home);
-        let serves = |site: &str| {
-            pool.backends.iter().any(|b| b.site(home) == site && b.state == BackendState::Active)
+        let active_at = |site: &'a str| {
+            pool.backends.iter().filter(move |b| b.site(home) == site && b.state == BackendState::Active)
         };
-        let stand_in = || others().find(|site| !is_drained(site) && serves(site));
+        let takers = || others().filter(|site| !is_drained(site) && active_at(site).next().is_some());
+        let is_fit = |site: &&'a str| active_at(site).any(|b| fit(b.address));
+        let stand_in = || takers().find(is_fit).or_else(|| takers().next());
         let owner = if is_drained(home) { stand_in().unwrap_or(home) } else { home };
         let mut rescue: Vec<&str> = Vec::new();
         // Nothing else carries a list.

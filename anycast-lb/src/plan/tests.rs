@@ -1,3 +1,4 @@
+mod history;
 mod membership;
 
 use super::*;
@@ -68,7 +69,7 @@ impl Maps {
         self.apply_in_force(&InForce::from(config.clone()))
     }
 
-    fn apply_in_force(&mut self, in_force: &InForce) -> Result<Plan, PlanError> {
+    pub(super) fn apply_in_force(&mut self, in_force: &InForce) -> Result<Plan, PlanError> {
         let tables = &self.tables;
         let plan = plan(
             in_force,
