@@ -240,6 +240,23 @@ pub struct Vip {
     pub second_chance: bool,
 }
 
+/// How many packets a second a backend sends on to others that may hold their flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopLimits {
+    /// Of the clients of one /24 (IPv4) or /56 (IPv6). 0: none.
+    pub per_prefix: u32,
+    /// Of all clients together. 0: none.
+    pub total: u32,
+}
+
+impl Default for HopLimits {
+    /// Far above what rescued flows need: they are packets of living connections. Yet a flood of packets
+    /// that nobody holds must not become a flood among the backends.
+    fn default() -> Self {
+        HopLimits { per_prefix: 50_000, total: 500_000 }
+    }
+}
+
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -277,6 +294,8 @@ pub struct Config {
     pub prefixes: Vec<IpNet>,
     /// On a backend: who may send tunnelled packets.
     pub allowed_senders: Vec<IpNet>,
+    /// On a backend: how much it sends on.
+    pub hop_limits: HopLimits,
     /// Metrics listener and the like come later; kept so that the file is valid for all work.
     pub metrics: Option<SocketAddr>,
 }

@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use anycast_lb_common::abi::{
-    FlowKeys, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry, Slot, TableRef,
-    VipEntry, VipFlags, VipNumber,
+    FlowKeys, HopLimits, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry, Slot,
+    TableRef, VipEntry, VipFlags, VipNumber,
 };
 use bytemuck::Zeroable;
 use ipnet::IpNet;
 
 use crate::membership::history::History;
 use crate::membership::{Fitness, InForce};
-use crate::model::{Config, Role, Seed, VipKey};
+use crate::model::{self, Config, Role, Seed, VipKey};
 
 mod arena;
 mod cuckoo;
@@ -169,6 +169,8 @@ pub struct Plan {
     pub keys: FlowKeys,
     /// Flow hash keys of the previous seed, while the seed is being changed.
     pub previous_keys: Option<FlowKeys>,
+    /// Limits on what a backend sends on.
+    pub hop_limits: HopLimits,
     /// Whether what no service matches is passed.
     pub unmatched_pass: bool,
 }
@@ -200,8 +202,17 @@ pub fn plan(
         prefixes: plan_prefixes(config)?,
         keys: config.seed.as_ref().map_or_else(FlowKeys::zeroed, |seed| FlowKeys::from_seed(seed.0)),
         previous_keys: config.seed_previous.as_ref().map(|seed| FlowKeys::from_seed(seed.0)),
+        hop_limits: hop_limits(config.hop_limits),
         unmatched_pass: config.unmatched_pass,
     })
+}
+
+/// Limits as the packet path wants them.
+fn hop_limits(limits: model::HopLimits) -> HopLimits {
+    match (limits.per_prefix, limits.total) {
+        (0, _) | (_, 0) => HopLimits { total_interval: HopLimits::NEVER, ..HopLimits::default() },
+        (prefix, total) => HopLimits::per_second(prefix.into(), total.into()),
+    }
 }
 
 fn number_pools<'c>(config: &'c Config, previous: &Previous) -> Result<HashMap<&'c str, u16>, PlanError> {

@@ -25,6 +25,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         vips,
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
+        hop_limits: model::HopLimits::default(),
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),
@@ -258,6 +259,32 @@ fn a_backend_host_knows_vips_senders_and_itself() {
     assert!(!plan.prefixes[0].contains(bytemuck::cast(mapped("10.0.1.1".parse().expect("address")))));
     assert_eq!(plan.services.addresses.iter().filter(|e| e.flags != 0).count(), 2);
     assert_eq!(plan.services.find(config.vips[0].key.address, 6, Some(80)), Some(1));
+}
+
+#[test]
+fn limits_on_hops_are_times_between_packets() {
+    let planned = |per_prefix, total| {
+        let mut config = config(vec![], vec![]);
+        config.role = Role::Backend;
+        config.hop_limits = model::HopLimits { per_prefix, total };
+        let in_force = InForce::from(config);
+        let plan = plan(
+            &in_force,
+            &History::default(),
+            &[],
+            &Previous::default(),
+            &|_| vec![],
+            &mut Memo::default(),
+        );
+        plan.expect("plan").hop_limits
+    };
+    let limits = planned(1000, 50_000);
+    assert_eq!((limits.prefix_interval, limits.total_interval), (1_000_000, 20_000));
+    assert_eq!(limits, HopLimits::per_second(1000, 50_000));
+    assert_ne!(planned(100_000_000, 100_000_000).total_interval, 0, "0 would be no limit");
+    for (per_prefix, total) in [(0, 1000), (1000, 0), (0, 0)] {
+        assert_eq!(planned(per_prefix, total).total_interval, HopLimits::NEVER);
+    }
 }
 
 proptest! {
