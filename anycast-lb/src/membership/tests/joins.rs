@@ -35,7 +35,7 @@ fn a_join_is_over_when_everybody_lists_the_newcomer() {
     bench.want(|b| b.push(backend(13)));
     let join = bench.join(13, bench.now, 100);
     bench.pass(MOMENT);
-    assert_eq!(bench.membership.joins(), [join.clone()]);
+    assert_eq!(bench.membership.joins(), std::slice::from_ref(&join));
     assert_eq!(bench.listed(&bench.join(11, join.since, 100)), [""; 0], "it does not fill");
     assert_eq!(bench.listed(&join), ["backend web 10.0.0.13 is active"]);
     assert_eq!((bench.state(13), bench.membership.deadline()), (State::Active, None));
@@ -50,7 +50,7 @@ fn a_raised_weight_is_in_force_when_everybody_knows_it() {
     let mut bench = Bench::new();
     bench.want(|b| named(b, 12).weight = 300);
     let join = bench.join(12, bench.now, 300);
-    assert_eq!(bench.membership.joins(), [join.clone()]);
+    assert_eq!(bench.membership.joins(), std::slice::from_ref(&join));
     bench.pass(MOMENT);
     // Raised again meanwhile: what the others know of is not that.
     bench.want(|b| named(b, 12).weight = 400);
@@ -69,7 +69,7 @@ fn regained_health_is_in_force_when_everybody_lists_the_backend() {
     bench.pass(DEAD_HOLD);
     bench.health(12, Health::Up);
     let join = bench.join(12, bench.now, 100);
-    assert_eq!(bench.membership.joins(), [join.clone()]);
+    assert_eq!(bench.membership.joins(), std::slice::from_ref(&join));
     // Down and up again meanwhile.
     bench.pass(MOMENT);
     bench.health(12, Health::Down);
