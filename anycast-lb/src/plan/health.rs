@@ -246,6 +246,40 @@ mod tests {
     }
 
     #[test]
+    fn who_took_flows_of_late_comes_before_who_drains_and_that_before_runners_up() {
+        let mut candidates: Vec<_> = (0..7).map(|i| candidate(i, BackendState::Active)).collect();
+        for draining in [4, 5] {
+            candidates[draining].state = BackendState::Draining;
+        }
+        candidates[6].state = BackendState::Filling;
+        let standings = vec![Standing::default(); 7];
+        let list = |ago: [Option<usize>; 7], recent: &[u32], hops| {
+            let lists = Lists::new(&candidates, &standings, hops).remembering(|i| ago[i as usize]);
+            let (mut out, ranking) = (Vec::new(), [0, 1, 4, 6, 5, 2]);
+            lists.list(7, 0, ranking.into_iter(), Some(3), recent.iter().copied(), &mut out);
+            out
+        };
+        assert_eq!(list([None; 7], &[], 6), [0, 3, 4, 5, 1, 6, 2], "nothing is known: by rank");
+        assert_eq!(list([None; 7], &[0, 2, 3, 2, 5], 6), [0, 3, 2, 5, 4, 1, 6]);
+        // 5 was drained later than 4; 6 fills again after a drain long ago.
+        let ago = [None, None, None, None, Some(2), Some(1), Some(7)];
+        assert_eq!(list(ago, &[], 6), [0, 3, 5, 4, 6, 1, 2]);
+        assert_eq!(list(ago, &[1], 3), [0, 3, 1, 5], "no more than there is room for");
+    }
+
+    #[test]
+    fn a_failed_one_that_took_flows_of_late_is_listed_last() {
+        let list = |lists: &Lists| {
+            let mut out = Vec::new();
+            lists.list(7, 0, [0, 1, 2, 3, 4].into_iter(), None, [2, 3].into_iter(), &mut out);
+            out
+        };
+        assert_eq!(list(&lists(&[(2, HELD)], 3)), [0, 3, 1, 2]);
+        assert_eq!(list(&lists(&[(2, DEAD)], 3)), [0, 3, 1, 4]);
+        assert_eq!(list(&lists(&[(0, HELD), (2, HELD)], 3)), [1, 3, 4, 0], "the owner is likelier");
+    }
+
+    #[test]
     fn what_carries_no_list_is_only_stood_in_for() {
         assert_eq!(list(&lists(&[(0, HELD)], 0), &[0, 1, 2], None), [1]);
         assert_eq!(list(&lists(&[], 0), &[], None), [0]);

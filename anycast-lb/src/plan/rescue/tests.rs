@@ -235,22 +235,23 @@ fn a_drained_pop_s_new_flows_go_to_healthy_backends() {
 
 #[test]
 fn who_is_about_to_own_a_slot_in_another_pop_is_listed_behind_its_owner() {
-    let after = lists_at(&larger_world(), "sin1", &[]);
-    let mut pool = larger_world();
-    for backend in &mut pool.backends {
-        if backend.address == at(7, "sin1").address {
-            backend.state = BackendState::Filling;
-        }
-    }
-    let mut gained = 0;
-    for (list, after) in lists_at(&pool, "fra1", &[]).iter().zip(&after) {
+    // In Singapore 7 fills, and 8 is about to have four times the weight.
+    let (mut first, mut second) = (larger_world(), larger_world());
+    first.backends[6].state = BackendState::Filling;
+    second.backends[7].weight = 400;
+    let mut standings = Standings::default();
+    let raised = Standing { coming_weight: Some(400), ..Standing::default() };
+    standings.set(("web".to_owned(), backend(8).address), raised);
+    let before = lists_in_force(&first, "fra1", &[], &standings);
+    let mut gained = BTreeSet::new();
+    for (list, after) in before.iter().zip(&lists_at(&second, "sin1", &[])) {
         assert_ne!(list[2], 7, "it owns nothing yet");
-        if after[0] == 7 {
-            gained += 1;
-            assert_eq!(list[3], 7, "{list:?}");
+        if list[2] != after[0] {
+            assert_eq!(list[3], after[0], "{list:?}");
+            gained.insert(after[0]);
         }
     }
-    assert!(gained > 1024 / 8);
+    assert!(gained.contains(&7) && gained.contains(&8), "{gained:?}");
 }
 
 fn states() -> impl Strategy<Value = BackendState> {
