@@ -130,14 +130,15 @@ pub fn run(
         last = build(&scenario.spec, &pool);
         peak = balance(&last, &pool).map_or(peak, |b| b.peak.max(peak));
         let TableSpec { seed, slots, hops, .. } = &scenario.spec;
-        let recent = Recent::new(past.records(), seed, *slots, &pool, &mut remembered);
+        let recent = Recent::new(past.records(UNIX_EPOCH), seed, *slots, &pool, &mut remembered);
         let lists = Lists::new(&pool, &vec![Standing::default(); pool.len()], *hops);
-        let mut list = Vec::new();
+        let (mut list, mut latest) = (Vec::new(), Vec::new());
         for (slot, flow) in (0..).zip(&mut flows) {
             let owner = last.owners()[slot as usize];
             lists.list(slot, owner, last.hops(slot), None, std::iter::empty(), &mut list);
             flow.place = flow.place.max(place(flow.home, &list, &pool));
-            lists.list(slot, owner, last.hops(slot), None, recent.of(slot), &mut list);
+            recent.of(slot, &mut latest);
+            lists.list(slot, owner, last.hops(slot), None, latest.iter().copied(), &mut list);
             flow.place_by_history = flow.place_by_history.max(place(flow.home, &list, &pool));
         }
         note(&mut past, &mut remembered, &scenario.spec, &last, &pool);

@@ -377,8 +377,14 @@ impl Dataplane {
     fn put_in_force(&mut self, in_force: &InForce) -> Result<(), DataplaneError> {
         let previous = self.tables.previous();
         let current = |at| self.tables.table(at);
-        let mut plan =
-            plan::plan(in_force, &self.history, &self.locals, &previous, &current, &mut self.memo)?;
+        let mut plan = plan::plan(
+            in_force,
+            (&self.history, SystemTime::now()),
+            &self.locals,
+            &previous,
+            &current,
+            &mut self.memo,
+        )?;
         if in_force.config.role == Role::Backend {
             plan.keys = self.private_keys;
         }

@@ -1,9 +1,10 @@
 //! What determined the owners of late: where flows that began before a change may be.
 //!
 //! A flow that began before the last changes is on the backend that its slot had then. The sets of
-//! backends from which owners were computed are therefore remembered, the newest first, and the
-//! lists of packets name their owners before mere runners-up. Owners themselves never depend on
-//! history, so nodes that remember different things still place new flows alike.
+//! backends from which owners were computed are therefore remembered, and the lists of packets name
+//! their owners before mere runners-up: first where most living flows are to be expected
+//! ([`Remnant::weight`]). Owners themselves never depend on history, so nodes that remember different
+//! things still place new flows alike.
 //!
 //! History is bounded in number ([`MOST_MEMBERSHIPS`], of each the last [`MOST_CONDITIONS`]) and in
 //! time ([`REMEMBERED`]). Pure: it is told the time; what keeps it across restarts is elsewhere.
@@ -93,19 +94,56 @@ impl Record {
     }
 }
 
-/// A record that is no longer in force.
+/// The chance that a flow lives on is taken to fall as 1 / (age + this), in milliseconds: most flows are
+/// short, and a few are very long.
+const YOUTH: u64 = 60_000;
+
+/// A record, and what is left of the flows that began under it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Remnant<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// How many flows that began while it was in force may be alive, in no unit: of two sets that ended
+    /// at one time, the one that was in force for longer has more; a set of days counts for more than
+    /// those of seconds that followed it, and one of long ago for little.
+    pub weight: f64,
+}
+
+/// A record and its time; times are in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Earlier {
     record: Record,
-    /// Until when it was in force, in seconds since 1970.
+    /// Until when it was in force; for the one in force, since when.
     until: u64,
+    /// For how long it was until then, all times together.
+    lasted: u64,
+}
+
+impl Earlier {
+    /// The one in force, when it ends.
+    fn up_to(self, now: u64) -> Earlier {
+        let lasted = self.lasted.saturating_add(now.saturating_sub(self.until));
+        Earlier { until: now, lasted, ..self }
+    }
+
+    fn remnant(&self, now: u64) -> Remnant<'_> {
+        remnant(&self.record, now.saturating_sub(self.until), self.lasted)
+    }
+}
+
+/// Of a record that ended so long ago and lasted for so long before.
+fn remnant(record: &Record, ago: u64, lasted: u64) -> Remnant<'_> {
+    let ended = ago.saturating_add(YOUTH);
+    // The integral of the chance over the ages of its flows.
+    let weight = (ended.saturating_add(lasted) as f64 / ended as f64).ln();
+    Remnant { record, weight }
 }
 
 /// What is remembered of one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
     /// In force.
-    current: Option<Record>,
+    current: Option<Earlier>,
     /// The newest first, each once.
     earlier: Vec<Earlier>,
 }
@@ -113,27 +151,37 @@ pub struct Past {
 impl Past {
     /// This is in force from now on. Says whether that is news.
     pub fn note(&mut self, now: SystemTime, record: Option<Record>) -> bool {
-        if self.current == record {
+        if self.current.as_ref().map(|c| &c.record) == record.as_ref() {
             return false;
         }
-        self.earlier.retain(|e| Some(&e.record) != record.as_ref());
-        if let Some(record) = std::mem::replace(&mut self.current, record) {
-            self.earlier.retain(|e| e.record != record);
-            self.earlier.insert(0, Earlier { record, until: seconds(now) });
+        let now = milliseconds(now);
+        let back = record.map(|record| {
+            let known = self.earlier.iter().position(|e| e.record == record);
+            let lasted = known.map_or(0, |at| self.earlier.remove(at).lasted);
+            Earlier { record, until: now, lasted }
+        });
+        if let Some(ended) = std::mem::replace(&mut self.current, back) {
+            self.earlier.insert(0, ended.up_to(now));
         }
         self.bound();
         true
     }
 
-    /// The records, that in force first, then the newest.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.current.iter().chain(self.earlier.iter().map(|e| &e.record))
+    /// The records at a time, that in force first, then the newest.
+    pub fn records(&self, now: SystemTime) -> impl Iterator<Item = Remnant<'_>> {
+        let now = milliseconds(now);
+        // It may be about to end.
+        let current = self.current.iter().map(move |c| {
+            let lasted = c.lasted.saturating_add(now.saturating_sub(c.until));
+            remnant(&c.record, 0, lasted)
+        });
+        current.chain(self.earlier.iter().map(move |e| e.remnant(now)))
     }
 
-    fn forget(&mut self, now: SystemTime) -> bool {
-        let (before, now) = (self.earlier.len(), seconds(now));
+    fn forget(&mut self, now: u64) -> bool {
+        let before = self.earlier.len();
         // A clock that was set back makes nothing older.
-        self.earlier.retain(|e| now.saturating_sub(e.until) < REMEMBERED.as_secs());
+        self.earlier.retain(|e| u128::from(now.saturating_sub(e.until)) < REMEMBERED.as_millis());
         self.earlier.len() != before
     }
 
@@ -165,6 +213,7 @@ impl History {
     /// Forgets what is too old. Says whether there was anything.
     pub fn forget(&mut self, now: SystemTime) -> bool {
         // All of them, also behind the first that has something to forget.
+        let now = milliseconds(now);
         self.pools.values_mut().fold(false, |changed, past| past.forget(now) | changed)
     }
 
@@ -185,10 +234,16 @@ impl History {
         changed
     }
 
-    /// The records of a pool that hold for `site` under a seed, the newest first.
-    pub fn of<'a>(&'a self, pool: &str, site: &'a str, seed: &'a str) -> impl Iterator<Item = &'a Record> {
-        let records = self.pools.get(pool).into_iter().flat_map(Past::records);
-        records.filter(move |r| r.site == site && r.seed == seed)
+    /// The records of a pool at a time, as far as they hold for `site` under a seed, the newest first.
+    pub fn of<'a>(
+        &'a self,
+        pool: &str,
+        site: &'a str,
+        seed: &'a str,
+        now: SystemTime,
+    ) -> impl Iterator<Item = Remnant<'a>> {
+        let records = self.pools.get(pool).into_iter().flat_map(move |past| past.records(now));
+        records.filter(move |r| r.record.site == site && r.record.seed == seed)
     }
 }
 
@@ -197,6 +252,6 @@ pub fn seed_of(config: &Config) -> String {
     config.seed.as_ref().map(crate::model::Seed::fingerprint).unwrap_or_default()
 }
 
-fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+fn milliseconds(at: SystemTime) -> u64 {
+    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

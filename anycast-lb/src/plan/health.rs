@@ -10,7 +10,7 @@
 //!   where the owner is not down.
 //! * Who is about to own the slot, by a join that the other nodes may have finished already, comes
 //!   right behind the owner.
-//! * Then those who took its new flows of late, the latest first; then other draining ones, the one
+//! * Then those who took its new flows of late, as history weighs them; then other draining ones, the one
 //!   that was drained last first; then runners-up.
 //!
 //! Where everybody is down, health is left out of account: somebody may be there after all.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::SystemTime;
 
 use anycast_lb_common::abi::{
     FlowKeys, HopLimits, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry, Slot,
@@ -102,10 +103,10 @@ pub struct Plan {
 ///
 /// `locals` are the host's own addresses; only a backend uses them. `current` reads the words of the
 /// table that lies at a place in the arena, to see whether it can stay. `history` has what determined
-/// owners before; it decides about no owner.
+/// owners before, judged by the time beside it; it decides about no owner.
 pub fn plan(
     in_force: &InForce,
-    history: &History,
+    (history, now): (&History, SystemTime),
     locals: &[IpAddr],
     previous: &Previous,
     current: &dyn Fn(TableRef) -> Vec<Slot>,
@@ -114,7 +115,7 @@ pub fn plan(
     let config = &in_force.config;
     let pool_numbers = number_pools(config, previous)?;
     let members = number_members(config, &pool_numbers, previous)?;
-    let pools = plan_pools(in_force, history, &pool_numbers, &members, previous, current, memo)?;
+    let pools = plan_pools(in_force, (history, now), &pool_numbers, &members, previous, current, memo)?;
     let vips = plan_vips(config, &pool_numbers, previous)?;
     let services = plan_services(config, &vips, locals, previous)?;
     Ok(Plan {
@@ -179,7 +180,7 @@ fn number_members(
 
 fn plan_pools(
     InForce { config, standings }: &InForce,
-    history: &History,
+    (history, now): (&History, SystemTime),
     pool_numbers: &HashMap<&str, u16>,
     members: &[PlannedMember],
     previous: &Previous,
@@ -195,7 +196,7 @@ fn plan_pools(
     let mut arena = Arena::new(in_use.copied());
     let home = config.pop.as_str();
     let around =
-        Circumstances { home, seed: &seed, seed_fingerprint: &seed.fingerprint(), standings, history };
+        Circumstances { home, seed: &seed, seed_fingerprint: &seed.fingerprint(), standings, history, now };
     let mut planned = Vec::with_capacity(config.pools.len());
     for pool in &config.pools {
         let number = pool_numbers[pool.name.as_str()];

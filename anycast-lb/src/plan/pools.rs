@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
@@ -142,6 +143,8 @@ pub struct Circumstances<'a> {
     pub standings: &'a Standings,
     /// What determined owners of late.
     pub history: &'a History,
+    /// The time by which history is judged.
+    pub now: SystemTime,
 }
 
 /// The slots of `pool` as far as one PoP's backends fill them ([`Sites::first`]), as a node at `home`
@@ -154,7 +157,7 @@ pub struct Circumstances<'a> {
 /// Backends of other sites own nothing.
 pub fn slots(
     pool: &Pool,
-    Circumstances { home, seed, seed_fingerprint, standings, history }: &Circumstances<'_>,
+    Circumstances { home, seed, seed_fingerprint, standings, history, now }: &Circumstances<'_>,
     sites: &Sites<'_>,
     number: impl Fn(IpAddr) -> MemberNumber,
     memo: &mut Memo,
@@ -175,7 +178,8 @@ pub fn slots(
         Recent::nothing()
     } else {
         // The set in force is no news: it gives the owners.
-        let records = history.of(&pool.name, site, seed_fingerprint).filter(|r| Some(*r) != record.as_ref());
+        let records = history.of(&pool.name, site, seed_fingerprint, *now);
+        let records = records.filter(|r| Some(r.record) != record.as_ref());
         Recent::new(records, &seed.0, pool.slots, &candidates, remembered)
     };
     let lists = Lists::new(&candidates, &standings, hops).remembering(|i| recent.changes_ago(i));
@@ -189,12 +193,13 @@ pub fn slots(
     let table = memo.table(&pool.name, Use::New, &spec, &candidates);
     let after = after_joins(&candidates, &standings).filter(|_| hops > 0);
     let after = after.map(|candidates| memo.table(&pool.name, Use::New, &spec, &candidates));
-    let mut list = Vec::with_capacity(Slot::LEN);
+    let (mut list, mut latest) = (Vec::with_capacity(Slot::LEN), Vec::new());
     let mut takers = Vec::with_capacity(table.owners().len());
     let mut slots = Vec::with_capacity(table.owners().len());
     for (slot, &owner) in (0..).zip(table.owners()) {
         let coming = after.as_ref().and_then(|after| after.owners().get(slot as usize)).copied();
-        lists.list(slot, owner, table.hops(slot), coming, recent.of(slot), &mut list);
+        recent.of(slot, &mut latest);
+        lists.list(slot, owner, table.hops(slot), coming, latest.iter().copied(), &mut list);
         takers.push(list.first().copied().unwrap_or(NONE));
         let mut members = [0; Slot::LEN];
         for (place, &index) in members.iter_mut().zip(&list) {
@@ -202,7 +207,8 @@ pub fn slots(
         }
         slots.push(Slot::new(members));
     }
-    let known: Vec<&Record> = history.of(&pool.name, site, seed_fingerprint).collect();
+    let known = history.of(&pool.name, site, seed_fingerprint, *now);
+    let known: Vec<&Record> = known.map(|remnant| remnant.record).collect();
     let remembered = memo.recent.entry(pool.name.clone()).or_default();
     remembered.retain(|record| known.contains(&record));
     if let Some(record) = record.filter(|_| hops > 0) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::health::Lists;
-use crate::membership::history::Record;
+use crate::membership::history::{Record, Remnant};
 use crate::membership::{Fitness, Standing};
 use crate::model::BackendState;
 use crate::table::{self, Candidate, NONE, TableSpec};
@@ -89,6 +89,8 @@ pub(crate) struct Recent {
 
 struct Set {
     takers: Takers,
+    /// How many flows are left of it.
+    weight: f64,
     /// Candidates by index of the record's backends.
     candidates: Vec<u32>,
 }
@@ -97,17 +99,17 @@ impl Recent {
     /// `records` are the newest first, all of the pool that `candidates` are of, and of `seed`. The
     /// table has `slots`, a power of two.
     pub fn new<'a>(
-        records: impl Iterator<Item = &'a Record>,
+        records: impl Iterator<Item = Remnant<'a>>,
         seed: &[u8; 16],
         slots: u32,
         candidates: &[Candidate],
         remembered: &mut Remembered,
     ) -> Self {
         let index: HashMap<IpAddr, u32> = candidates.iter().map(|c| c.identity).zip(0..).collect();
-        let sets = records.map(|record| {
+        let sets = records.map(|Remnant { record, weight }| {
             let there = record.backends.iter();
             let candidates = there.map(|b| index.get(&b.address).copied().unwrap_or(NONE)).collect();
-            Set { takers: remembered.takers(record, seed), candidates }
+            Set { takers: remembered.takers(record, seed), weight, candidates }
         });
         let sets: Vec<Set> = sets.collect();
         let mut changes_ago = vec![None; candidates.len()];
@@ -124,18 +126,27 @@ impl Recent {
         Recent { slots: 1, sets: Vec::new(), changes_ago: Vec::new() }
     }
 
-    /// Who took the new flows of a slot, the latest first. Where the table had more slots, these were
-    /// several, one after the other.
-    pub fn of(&self, slot: u32) -> impl Iterator<Item = u32> + Clone + '_ {
-        self.sets.iter().flat_map(move |set| {
+    /// Who took the new flows of a slot, into `out`: first who may have most of them still, by the weights
+    /// of the sets; of equal ones who took them last. Where the table had more slots, these were several.
+    pub fn of(&self, slot: u32, out: &mut Vec<u32>) {
+        let mut found: Vec<(u32, f64)> = Vec::with_capacity(self.sets.len());
+        for set in &self.sets {
             // Slots are named by the top bits of a hash, and both numbers are powers of two.
             let (then, now) = (set.takers.len(), self.slots as usize);
-            let first = slot as usize * then / now;
-            let takers = set.takers.iter().skip(first).take((then / now).max(1));
-            takers.filter_map(|taker| {
-                set.candidates.get(usize::from(*taker)).copied().filter(|candidate| *candidate != NONE)
-            })
-        })
+            let (first, count) = (slot as usize * then / now, (then / now).max(1));
+            for taker in set.takers.iter().skip(first).take(count) {
+                let candidate = set.candidates.get(usize::from(*taker)).copied().unwrap_or(NONE);
+                let weight = set.weight / count as f64;
+                match found.iter_mut().find(|(known, _)| *known == candidate) {
+                    Some((_, sum)) => *sum += weight,
+                    None if candidate != NONE => found.push((candidate, weight)),
+                    None => {}
+                }
+            }
+        }
+        found.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        out.clear();
+        out.extend(found.into_iter().map(|(candidate, _)| candidate));
     }
 
     /// How many changes ago a candidate was active.

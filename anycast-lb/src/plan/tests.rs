@@ -57,12 +57,24 @@ fn vip(n: u8, pool: &str) -> Vip {
 }
 
 /// The maps as far as planning sees them.
-#[derive(Default)]
 pub(super) struct Maps {
     previous: Previous,
     tables: HashMap<u32, Vec<Slot>>,
     memo: Memo,
     history: History,
+    now: SystemTime,
+}
+
+impl Default for Maps {
+    fn default() -> Self {
+        Maps {
+            previous: Previous::default(),
+            tables: HashMap::new(),
+            memo: Memo::default(),
+            history: History::default(),
+            now: SystemTime::UNIX_EPOCH,
+        }
+    }
 }
 
 impl Maps {
@@ -74,7 +86,7 @@ impl Maps {
         let tables = &self.tables;
         let plan = plan(
             in_force,
-            &self.history,
+            (&self.history, self.now),
             &[],
             &self.previous,
             &|at| tables[&at.base].clone(),
@@ -99,7 +111,7 @@ impl Maps {
             previous_tables: plan.pools.iter().map(|p| (p.number, p.previous.location())).collect(),
             members: plan.members.iter().map(|m| (m.number, m.identity)).collect(),
         };
-        self.history.note(SystemTime::UNIX_EPOCH, in_force);
+        self.history.note(self.now, in_force);
         Ok(plan)
     }
 }
@@ -251,9 +263,15 @@ fn a_backend_host_knows_vips_senders_and_itself() {
     config.allowed_senders = vec!["10.0.0.0/24".parse().expect("net"), "fd00::/64".parse().expect("net")];
     let own: IpAddr = "10.0.0.11".parse().expect("address");
     let in_force = InForce::from(config.clone());
-    let plan =
-        plan(&in_force, &History::default(), &[own], &Previous::default(), &|_| vec![], &mut Memo::default())
-            .expect("plan");
+    let plan = plan(
+        &in_force,
+        (&History::default(), SystemTime::UNIX_EPOCH),
+        &[own],
+        &Previous::default(),
+        &|_| vec![],
+        &mut Memo::default(),
+    )
+    .expect("plan");
     assert!(plan.prefixes[0].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[1].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[0].contains(bytemuck::cast(mapped("10.0.1.1".parse().expect("address")))));
@@ -270,7 +288,7 @@ fn limits_on_hops_are_times_between_packets() {
         let in_force = InForce::from(config);
         let plan = plan(
             &in_force,
-            &History::default(),
+            (&History::default(), SystemTime::UNIX_EPOCH),
             &[],
             &Previous::default(),
             &|_| vec![],

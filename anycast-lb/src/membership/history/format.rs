@@ -56,13 +56,14 @@ struct Body {
 
 #[derive(Serialize, Deserialize)]
 struct WrittenPast {
-    current: Option<WrittenRecord>,
+    current: Option<WrittenEarlier>,
     earlier: Vec<WrittenEarlier>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct WrittenEarlier {
     until: u64,
+    lasted: u64,
     #[serde(flatten)]
     record: WrittenRecord,
 }
@@ -87,13 +88,10 @@ enum Kind {
 
 /// The text of a history.
 pub fn write(history: &History) -> String {
+    let timed = |e: &Earlier| WrittenEarlier { until: e.until, lasted: e.lasted, record: written(&e.record) };
     let past = |past: &Past| WrittenPast {
-        current: past.current.as_ref().map(written),
-        earlier: past
-            .earlier
-            .iter()
-            .map(|e| WrittenEarlier { until: e.until, record: written(&e.record) })
-            .collect(),
+        current: past.current.as_ref().map(timed),
+        earlier: past.earlier.iter().map(timed).collect(),
     };
     let body = Body {
         head: Head { version: VERSION, placement: PLACEMENT },
@@ -118,12 +116,13 @@ pub fn read(text: &str) -> Result<History, FormatError> {
     let body: Body = serde_json::from_str(text)?;
     let mut history = History::default();
     for (name, written) in body.pools {
-        let read =
-            |record| checked(record).map_err(|what| FormatError::Impossible { pool: name.clone(), what });
+        let read = |e: WrittenEarlier| match checked(e.record) {
+            Ok(record) => Ok(Earlier { record, until: e.until, lasted: e.lasted }),
+            Err(what) => Err(FormatError::Impossible { pool: name.clone(), what }),
+        };
         let current = written.current.map(read).transpose()?;
-        let earlier = written.earlier.into_iter();
-        let earlier = earlier.map(|e| Ok(Earlier { record: read(e.record)?, until: e.until }));
-        let mut past = Past { current, earlier: earlier.collect::<Result<_, FormatError>>()? };
+        let earlier = written.earlier.into_iter().map(read).collect::<Result<_, FormatError>>()?;
+        let mut past = Past { current, earlier };
         past.bound();
         history.pools.insert(name, past);
     }

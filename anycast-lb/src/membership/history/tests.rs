@@ -41,7 +41,7 @@ fn records(history: &History) -> Vec<Vec<i16>> {
         IpAddr::V6(_) => panic!("IPv4"),
     };
     let of_record = |r: &Record| r.backends.iter().map(last).collect();
-    history.of("web", &config.pop, &seed).map(of_record).collect()
+    history.of("web", &config.pop, &seed, NOW).map(|r| of_record(r.record)).collect()
 }
 
 fn after(sets: &[InForce]) -> History {
@@ -97,7 +97,7 @@ fn another_seed_and_another_site_have_histories_of_their_own() {
     let history = after(&[seed.clone(), site, set([3])]);
     assert_eq!(records(&history), [[3]]);
     let of_seed = seed_of(&seed.config);
-    assert_eq!(history.of("web", &seed.config.pop, &of_seed).count(), 1);
+    assert_eq!(history.of("web", &seed.config.pop, &of_seed, NOW).count(), 1);
     assert!(!write(&history).contains("6363"), "a fingerprint, not the seed");
 }
 
@@ -195,9 +195,33 @@ fn the_bounds_hold_for_a_text_too() {
     let earlier = past.earlier[0].clone();
     for slots in 1..10 {
         let record = Record { slots: 1 << slots, ..earlier.record.clone() };
-        past.earlier.push(Earlier { record, until: 0 });
+        past.earlier.push(Earlier { record, until: 0, lasted: 0 });
     }
     assert_eq!(past.earlier.len(), 10);
     let read = read(&write(&history)).expect("its own text");
     assert_eq!(read.pools["web"].earlier.len(), MOST_MEMBERSHIPS);
+}
+
+/// Weights of the records at a time, the newest first.
+fn weights(history: &History, now: SystemTime) -> Vec<f64> {
+    let InForce { config, .. } = set([]);
+    history.of("web", &config.pop, &seed_of(&config), now).map(|r| r.weight).collect()
+}
+
+#[test]
+fn what_was_in_force_for_long_counts_for_more_than_what_passed() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut history = after(&[set([1])]);
+    history.note(NOW + DAY, &set([2]));
+    history.note(NOW + DAY + SECOND, &set([3]));
+    let soon = weights(&history, NOW + DAY + 10 * SECOND);
+    assert!(soon[2] > soon[0] && soon[0] > soon[1], "{soon:?}");
+    // Time and again that counts, and long ago it counts for less.
+    let later = weights(&history, NOW + 3 * DAY);
+    assert!(later[0] > later[2] && later[2] > later[1] && later[2] < soon[2], "{later:?}");
+    history.note(NOW + 3 * DAY, &set([1]));
+    let back = weights(&history, NOW + 3 * DAY);
+    assert!(back[0] > soon[2] - 0.001, "{back:?}");
+    assert_eq!(read(&write(&history)).expect("its own text"), history);
+    assert!(weights(&history, NOW).iter().all(|w| w.is_finite()), "the clock was set back");
 }

@@ -223,3 +223,25 @@ fn what_carries_no_list_remembers_nothing() {
     }
     assert!(maps.memo.takers().is_empty());
 }
+
+/// Drains and joins in quick succession after a long time without: what began in that time is what there
+/// is most of, and is found in every slot, whoever took a slot's flows for a second since.
+#[test]
+fn flows_of_a_long_time_are_found_after_a_burst_of_changes() {
+    let mut maps = Maps::default();
+    let first: Vec<u8> = lists(&mut maps, &set(1..4)).iter().map(|list| list[0]).collect();
+    maps.now += Duration::from_secs(3600);
+    let mut now = set(1..7);
+    for joining in 4..7 {
+        now = with_state(now, joining, BackendState::Filling);
+    }
+    for (leaving, joining) in (1..4).zip(4..7) {
+        for (n, state) in [(leaving, Draining), (joining, BackendState::Active)] {
+            now = with_state(now, n, state);
+            for (slot, list) in lists(&mut maps, &now).iter().enumerate() {
+                assert!(list.contains(&first[slot]), "{n} {state:?}: {} is not in {list:?}", first[slot]);
+            }
+            maps.now += Duration::from_secs(1);
+        }
+    }
+}
