@@ -3,14 +3,18 @@
 //! Flows are equal to slots here: a slot stands for the flows that began in it before the first
 //! change, all on the slot's owner at that time. A flow lives on while each table lists its backend,
 //! as the owner or as one of the hops; a backend that leaves takes its flows with it, and those are
-//! not counted as broken.
+//! not counted as broken. Lists are made, and history is kept, by the code that the daemon uses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
+use crate::membership::Standing;
+use crate::membership::history::{Owning, Past, Record};
+use crate::plan::{Lists, Recent, Remembered};
 use crate::table::quality::{balance, moved};
 use crate::table::{BackendState, Candidate, Table, TableSpec};
 
@@ -108,6 +112,8 @@ pub fn run(
     let slots = first.owners().len();
 
     let mut flows: Vec<Flow> = owners(&first, &pool).map(Flow::new).collect();
+    let (mut past, mut remembered) = (Past::default(), Remembered::default());
+    note(&mut past, &mut remembered, &scenario.spec, &first, &pool);
     let mut peak = balance(&first, &pool).map_or(0.0, |b| b.peak);
     let mut last = first.clone();
     for (step, change) in (1..).zip(&scenario.changes) {
@@ -123,9 +129,19 @@ pub fn run(
         }
         last = build(&scenario.spec, &pool);
         peak = balance(&last, &pool).map_or(peak, |b| b.peak.max(peak));
+        let TableSpec { seed, slots, hops, .. } = &scenario.spec;
+        let recent = Recent::new(past.records(UNIX_EPOCH), seed, *slots, &pool, &mut remembered);
+        let lists = Lists::new(&pool, &vec![Standing::default(); pool.len()], *hops);
+        let (mut list, mut latest) = (Vec::new(), Vec::new());
         for (slot, flow) in (0..).zip(&mut flows) {
-            flow.meet(last.hops(slot), last.owners()[slot as usize], &pool);
+            let owner = last.owners()[slot as usize];
+            lists.list(slot, owner, last.hops(slot), None, std::iter::empty(), &mut list);
+            flow.place = flow.place.max(place(flow.home, &list, &pool));
+            recent.of(slot, &mut latest);
+            lists.list(slot, owner, last.hops(slot), None, latest.iter().copied(), &mut list);
+            flow.place_by_history = flow.place_by_history.max(place(flow.home, &list, &pool));
         }
+        note(&mut past, &mut remembered, &scenario.spec, &last, &pool);
     }
 
     let alive: BTreeSet<IpAddr> = pool.iter().map(|c| c.identity).collect();
@@ -175,8 +191,6 @@ pub enum SimulateError {
 struct Flow {
     /// The backend that holds them.
     home: IpAddr,
-    /// Owners so far, the newest first, each once.
-    owners: Vec<IpAddr>,
     /// The last place at which a list named the home, 0 being the owner's; beyond all lists if it
     /// was not named once.
     place: usize,
@@ -186,35 +200,31 @@ struct Flow {
 
 impl Flow {
     fn new(home: IpAddr) -> Self {
-        Flow { home, owners: vec![home], place: 0, place_by_history: 0 }
-    }
-
-    /// A packet of the flow meets a new table.
-    fn meet(&mut self, ranking: impl Iterator<Item = u32> + Clone, owner: u32, pool: &[Candidate]) {
-        let owner = pool[owner as usize].identity;
-        let ranking = std::iter::once(owner).chain(ranking.map(|i| pool[i as usize].identity));
-        self.place = self.place.max(place(self.home, ranking.clone()));
-        let there = |address: &IpAddr| pool.iter().any(|c| c.identity == *address);
-        let known = self.owners.iter().copied().filter(there);
-        let by_history = place(self.home, std::iter::once(owner).chain(known).chain(ranking));
-        self.place_by_history = self.place_by_history.max(by_history);
-        self.owners.retain(|earlier| *earlier != owner);
-        self.owners.insert(0, owner);
+        Flow { home, place: 0, place_by_history: 0 }
     }
 }
 
-/// Where `home` is named, each address counting once; `usize::MAX` if it is not.
-fn place(home: IpAddr, list: impl Iterator<Item = IpAddr>) -> usize {
-    let mut before: Vec<IpAddr> = Vec::new();
-    for address in list {
-        if address == home {
-            return before.len();
-        }
-        if !before.contains(&address) {
-            before.push(address);
-        }
-    }
-    usize::MAX
+/// Where a list names `home`; `usize::MAX` if it does not.
+fn place(home: IpAddr, list: &[u32], pool: &[Candidate]) -> usize {
+    list.iter().position(|i| pool[*i as usize].identity == home).unwrap_or(usize::MAX)
+}
+
+/// History takes note of a table.
+fn note(past: &mut Past, remembered: &mut Remembered, spec: &TableSpec, table: &Table, pool: &[Candidate]) {
+    let mut backends: Vec<Owning> =
+        pool.iter().map(|c| Owning { address: c.identity, weight: c.weight, fit: true }).collect();
+    backends.sort_unstable();
+    let record = Record {
+        site: String::new(),
+        seed: String::new(),
+        kind: spec.kind,
+        slots: spec.slots,
+        margin_ppm: spec.margin_ppm,
+        backends,
+    };
+    remembered.keep(record.clone(), owners(table, pool).map(Some));
+    // All changes come so quickly that nothing is forgotten for its age.
+    past.note(UNIX_EPOCH, Some(record));
 }
 
 fn owners<'a>(table: &'a Table, pool: &'a [Candidate]) -> impl Iterator<Item = IpAddr> + 'a {

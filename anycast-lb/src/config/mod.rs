@@ -12,7 +12,7 @@
 //! # One file for all nodes
 //!
 //! The same file may stand on every node. What concerns the other role is checked for its shape
-//! and then left alone: an ingress node ignores `allowed_senders`; a backend ignores pools,
+//! and then left alone: an ingress node ignores `allowed_senders` and `hop_limits`; a backend ignores pools,
 //! `source` and the seed, and does not ask whether the pool of a VIP exists. `node` defaults to
 //! the host's name, `pop` to `default`; the command line ([`Overrides`]) wins over both. An
 //! instance with a name of its own listens on `/run/anycast-lb/<instance>/control.sock`.

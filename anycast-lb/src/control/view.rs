@@ -53,7 +53,7 @@ pub fn status(view: &View<'_>) -> Result<Status, Failure> {
             Start::Adopted => "adopted",
         }
         .to_owned(),
-        seed_fingerprint: config.seed.as_ref().map(crate::daemon::wiring::seed_fingerprint),
+        seed_fingerprint: config.seed.as_ref().map(crate::model::Seed::fingerprint),
         interfaces: interfaces(view),
         config_files: view.config.files(),
         notices: view.config.notices(),
@@ -239,7 +239,8 @@ pub fn backends(view: &View<'_>) -> Result<Backends, Failure> {
 
 fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Failure> {
     let now = Instant::now();
-    let owner = Sites::of(pool, &config.pop, &config.drained_pops).owner;
+    let serves = |address| view.core.report(now, &pool.name, address).is_some_and(|r| r.serves());
+    let owner = Sites::where_fit(pool, &config.pop, &config.drained_pops, serves).owner;
     Ok(PoolRow {
         pool: pool.name.clone(),
         encapsulation: encapsulation_name(pool.encapsulation).to_owned(),
@@ -247,10 +248,7 @@ fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Fa
         slots: pool.slots,
         vips: config.vips.iter().filter(|v| v.pool == pool.name).count(),
         backends: pool.backends.len(),
-        active: candidates(pool, &config.pop, owner)
-            .iter()
-            .filter(|c| view.core.report(now, &pool.name, c.identity).is_some_and(|r| r.serves()))
-            .count(),
+        active: candidates(pool, &config.pop, owner).iter().filter(|c| serves(c.identity)).count(),
         owners: view.dataplane.owners(&pool.name)?.fingerprint,
     })
 }

@@ -154,7 +154,7 @@ impl Core {
             Event::Terminate => self.terminate(&mut out),
             Event::Prepared(result) => self.prepared(now, result, &mut out),
             Event::Health(report) => self.health(report),
-            Event::Listed(keys) => self.listed(&keys, &mut out),
+            Event::Listed(joins) => self.listed(&joins, &mut out),
             Event::Flows(answers) => self.flows(now, &answers, &mut out),
             Event::Applied(result) => {
                 if let Some(result) = self.adjusted(now, result, &mut out) {

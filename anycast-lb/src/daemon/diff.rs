@@ -162,6 +162,13 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
         if c.drained_pops.is_empty() { "-".to_owned() } else { c.drained_pops.join("+") }
     };
     setting("drained_pops", old.drained_pops != new.drained_pops, arrow(&drained(old), &drained(new)));
+    let hops = |c: &Config| {
+        format!(
+            "{} packets a second of a client prefix, {} of all",
+            c.hop_limits.per_prefix, c.hop_limits.total
+        )
+    };
+    setting("hop_limits", old.hop_limits != new.hop_limits, arrow(&hops(old), &hops(new)));
     let unmatched = |c: &Config| if c.unmatched_pass { "pass" } else { "drop" };
     setting("unmatched", old.unmatched_pass != new.unmatched_pass, arrow(unmatched(old), unmatched(new)));
     setting(
@@ -296,9 +303,12 @@ mod tests {
         new.pools[0].slots = 2048;
         new.vips.clear();
         new.unmatched_pass = true;
+        new.hop_limits.total = 0;
         assert_eq!(
             lines(&old, &new),
             [
+                "setting hop_limits changed: 50000 packets a second of a client prefix, 500000 of all -> \
+                 50000 packets a second of a client prefix, 0 of all",
                 "setting unmatched changed: drop -> pass",
                 "vip 203.0.113.1:443/tcp removed: pool web, second_chance true",
                 "pool web changed: slots 1024 -> 2048",

@@ -10,7 +10,7 @@ use super::Failure;
 use super::core::{Action, Core, Event, HealthReport, Order, Origin, Outcome, Ticket};
 use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, ResolverPort};
 use crate::dataplane::Start;
-use crate::membership::{Health, Key};
+use crate::membership::{Health, Join};
 use crate::neighbour::Event as NeighbourEvent;
 
 /// Requests that may wait before callers are slowed down.
@@ -61,7 +61,7 @@ type Inspection = Box<dyn FnOnce(&mut View<'_>) + Send>;
 enum Request {
     Change { order: Order, reply: oneshot::Sender<Result<Outcome, Failure>> },
     Health { report: HealthReport, reply: oneshot::Sender<Result<Outcome, Failure>> },
-    Listed(Vec<Key>),
+    Listed(Vec<Join>),
     Inspect(Inspection),
 }
 
@@ -118,12 +118,12 @@ impl Handle {
         answer.await.map_err(|_| Failure::unavailable())?
     }
 
-    /// Tells that all other nodes list these backends.
+    /// Tells that all other nodes know of these joins, and list the backends.
     ///
     /// # Errors
     /// The daemon is stopping.
-    pub async fn listed(&self, keys: Vec<Key>) -> Result<(), Failure> {
-        self.requests.send(Request::Listed(keys)).await.map_err(|_| Failure::unavailable())
+    pub async fn listed(&self, joins: Vec<Join>) -> Result<(), Failure> {
+        self.requests.send(Request::Listed(joins)).await.map_err(|_| Failure::unavailable())
     }
 
     /// Runs `look` inside the loop.
@@ -204,7 +204,7 @@ impl Daemon {
                     order.origin = Origin::Caller(self.ticket(reply));
                     Event::Order(order)
                 }
-                Wake::Request(Request::Listed(keys)) => Event::Listed(keys),
+                Wake::Request(Request::Listed(joins)) => Event::Listed(joins),
                 Wake::Request(Request::Health { mut report, reply }) => {
                     report.ticket = Some(self.ticket(reply));
                     Event::Health(report)

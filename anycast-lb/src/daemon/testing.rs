@@ -14,8 +14,8 @@ use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Flow, Mode, Trace, Way};
 use crate::membership::InForce;
 use crate::model::{
-    Backend, BackendState, Config, Control, Encapsulation, Interface, Pool, Protocol, Role, Seed, TableKind,
-    Vip, VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
+    TableKind, Vip, VipKey, XdpMode,
 };
 use crate::neighbour::{NextHop, Resolution};
 
@@ -63,6 +63,7 @@ pub fn config() -> Config {
         vips: vec![Vip { key: vip_key(), pool: "web".to_owned(), second_chance: true }],
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
+        hop_limits: HopLimits::default(),
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod config_files;
 pub mod flows;
+mod history_file;
 mod host;
 mod kernel;
 mod owners;
@@ -10,7 +11,6 @@ mod resolver;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anycast_lb_common::abi::FlowKeys;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,9 +23,10 @@ use crate::control::server::Api;
 use crate::control::socket::{Socket, SocketError};
 use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
-use crate::model::Seed;
 use crate::neighbour::Resolver;
 use crate::peers::Peers;
+
+use history_file::HistoryFile;
 
 /// Runs the daemon with this configuration until a signal ends it.
 ///
@@ -51,7 +52,10 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         })?),
         None => None,
     };
-    let (dataplane, start) = Dataplane::open(&config)?;
+    let (mut dataplane, start) = Dataplane::open(&config)?;
+    // Behind the instance's lock, which keeps others from the file as well.
+    let history = HistoryFile::new(&config.state_dir, &config.instance);
+    dataplane.remember(history.load());
     tracing::info!(
         instance = %config.instance,
         version = env!("CARGO_PKG_VERSION"),
@@ -64,7 +68,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
     let (handle, requests) = Handle::new();
     let api = Api { daemon: handle, peers: Peers::default(), credentials };
     let drivers = Drivers {
-        dataplane: Box::new(kernel::Kernel::new(dataplane)),
+        dataplane: Box::new(kernel::Kernel::new(dataplane, history)),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
         flows: Box::new(flows::Others(api.peers.clone())),
@@ -97,14 +101,6 @@ fn no_socket(error: SocketError) -> Failure {
     if denied { failure.hint(PRIVILEGE) } else { failure }
 }
 
-/// Same on nodes that share the seed, and tells nothing about it.
-///
-/// It is half of a SipHash under the seed with every bit flipped, a key that nothing else uses.
-pub fn seed_fingerprint(seed: &Seed) -> String {
-    let word = FlowKeys::from_seed(seed.0.map(|byte| !byte)).offset;
-    format!("{:08x}", word >> 32)
-}
-
 fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(1);
     let mut reload = signal(SignalKind::hangup())?;
@@ -123,17 +119,4 @@ fn signals() -> std::io::Result<mpsc::Receiver<Signal>> {
         }
     });
     Ok(receiver)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_fingerprint_tells_seeds_apart_and_is_short() {
-        let (a, b) = (seed_fingerprint(&Seed([1; 16])), seed_fingerprint(&Seed([2; 16])));
-        assert_ne!(a, b);
-        assert_eq!(a.len(), 8);
-        assert_eq!(a, seed_fingerprint(&Seed([1; 16])));
-    }
 }

@@ -14,8 +14,8 @@ use std::mem::offset_of;
 use std::net::IpAddr;
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, Buffer, Control, FlowKeys, HopLimits, MAX_PREFIXES, Member, MemberFlags, PoolEntry,
-    PrefixEntry, SERVICE_SLOTS, VipEntry,
+    ADDRESS_SLOTS, Buffer, Control, FlowKeys, MAX_PREFIXES, Member, MemberFlags, PoolEntry, PrefixEntry,
+    SERVICE_SLOTS, VipEntry,
 };
 use bytemuck::Zeroable;
 
@@ -25,10 +25,6 @@ use super::sys;
 use super::tables::Tables;
 use crate::neighbour::NextHop;
 use crate::plan::{Plan, PlannedTable, Previous};
-
-/// What a backend sends on at most: a flood of packets that nobody holds must not become a flood
-/// among the backends. Far above what rescued flows need: they are packets of living connections.
-const HOP_LIMITS: HopLimits = HopLimits::per_second(50_000, 500_000);
 
 /// Where the word of interface, MTU, encapsulation and flags lies.
 const WAY_WORD: usize = offset_of!(Member, ifindex);
@@ -170,7 +166,7 @@ fn prepare_half(tables: &Tables, plan: &Plan) -> u32 {
         salt: plan.services.salt,
         prefixes: plan.prefixes.len() as u32,
         unmatched_pass: plan.unmatched_pass.into(),
-        hop_limits: HOP_LIMITS,
+        hop_limits: plan.hop_limits,
         reserved: 0,
     };
     tables.control.store_part(0, header_at(half), &header);

@@ -10,6 +10,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::SystemTime;
 
 use anycast_lb_common::abi::{Counter, Encap, FlowKeys, VERDICTS, Verdict};
 use aya::programs::{SchedClassifier, Xdp};
@@ -17,6 +18,7 @@ use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
 use crate::membership::InForce;
+use crate::membership::history::History;
 use crate::model::{Config, Interface, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 use crate::plan::{self, Memo, PlannedMember};
@@ -110,6 +112,10 @@ pub struct Dataplane {
     relays: Vec<relay::Relay>,
     names: Names,
     memo: Memo,
+    /// What determined owners before.
+    history: History,
+    /// Since it was last asked for.
+    history_changed: bool,
     /// A backend's own: by these it limits hops, and a stranger must not know who shares a limit.
     private_keys: FlowKeys,
     /// Ways to backends as far as they were reported.
@@ -202,6 +208,8 @@ impl Dataplane {
             relays: Vec::new(),
             names: Names::default(),
             memo: Memo::default(),
+            history: History::default(),
+            history_changed: false,
             private_keys: private_keys()?,
             ways: HashMap::new(),
             locals: Vec::new(),
@@ -258,9 +266,23 @@ impl Dataplane {
     ///
     /// As `apply`.
     pub fn apply_in_force(&mut self, in_force: InForce) -> Result<(), DataplaneError> {
+        let now = SystemTime::now();
+        let forgotten = self.history.forget(now);
         self.put_in_force(&in_force)?;
+        self.history_changed |= self.history.note(now, &in_force) | forgotten;
         self.in_force = Some(in_force);
         Ok(())
+    }
+
+    /// Goes on with what an earlier daemon remembered. To be called before the first
+    /// [`apply`](Self::apply).
+    pub fn remember(&mut self, history: History) {
+        self.history = history;
+    }
+
+    /// What determined owners of late, if it is news since this was last asked.
+    pub fn new_history(&mut self) -> Option<&History> {
+        std::mem::take(&mut self.history_changed).then_some(&self.history)
     }
 
     /// Follows the way to a backend, in all pools that have it.
@@ -363,7 +385,14 @@ impl Dataplane {
     fn put_in_force(&mut self, in_force: &InForce) -> Result<(), DataplaneError> {
         let previous = self.tables.previous();
         let current = |at| self.tables.table(at);
-        let mut plan = plan::plan(in_force, &self.locals, &previous, &current, &mut self.memo)?;
+        let mut plan = plan::plan(
+            in_force,
+            (&self.history, SystemTime::now()),
+            &self.locals,
+            &previous,
+            &current,
+            &mut self.memo,
+        )?;
         if in_force.config.role == Role::Backend {
             plan.keys = self.private_keys;
         }

@@ -70,8 +70,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Backend, BackendState, Control, Encapsulation, Interface, Pool, Protocol, TableKind, Vip, VipKey,
-        XdpMode,
+        Backend, BackendState, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, TableKind, Vip,
+        VipKey, XdpMode,
     };
 
     /// `eth0`, a VIP of each family on one pool (GUE, three hops) with one IPv4 backend.
@@ -119,6 +119,7 @@ mod tests {
             vips: vec![vip("203.0.113.1"), vip("2001:db8::1")],
             prefixes: vec![],
             allowed_senders: vec![],
+            hop_limits: HopLimits::default(),
             metrics: None,
             seed_previous: None,
             drained_pops: Vec::new(),

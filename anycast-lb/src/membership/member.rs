@@ -235,19 +235,41 @@ impl Member {
         self.phase == Phase::Active && self.condition == Condition::Fit
     }
 
-    /// Since when it fills, if time would end that.
-    pub fn filling_since(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Filling { until: Some(until) } => until.checked_sub(self.fill_time),
+    /// The join under way, if time would end it: since when, and with which weight it ends. Of several
+    /// at once the last one counts, which the other nodes may know least of.
+    pub fn joining(&self) -> Option<(Instant, u32)> {
+        let filling = match self.phase {
+            Phase::Filling { until } => until,
             _ => None,
-        }
+        };
+        let returning = match self.condition {
+            Condition::Returning { until } => Some(until),
+            _ => None,
+        };
+        let until = [filling, returning, self.raise.map(|r| r.until)].into_iter().flatten().max()?;
+        Some((until.checked_sub(self.fill_time)?, self.announced()))
     }
 
-    /// All other nodes list it: nothing is left to wait for.
-    pub fn set_listed(&mut self) -> Option<What> {
-        self.filling_since()?;
-        self.phase = Phase::Active;
-        Some(What::Active)
+    /// All other nodes list it as they would at the end of this join: nothing is left to wait for.
+    pub fn set_listed(&mut self, since: Instant, weight: u32) -> Vec<What> {
+        let mut done = Vec::new();
+        if self.joining() != Some((since, weight)) {
+            // What they know of is not what is under way now.
+            return done;
+        }
+        if matches!(self.phase, Phase::Filling { until: Some(_) }) {
+            self.phase = Phase::Active;
+            done.push(What::Active);
+        }
+        if let Some(raise) = self.raise.take() {
+            self.weight = raise.weight;
+            done.push(What::Weight(raise.weight));
+        }
+        if matches!(self.condition, Condition::Returning { .. }) {
+            self.condition = Condition::Fit;
+            done.push(What::Active);
+        }
+        done
     }
 
     /// Ends the join of a healthy one.
@@ -307,6 +329,7 @@ impl Member {
         Report {
             state: self.state(),
             weight: self.weight,
+            coming_weight: self.raise.map(|r| r.weight),
             health: self.health,
             remaining,
             left: due.map(|at| at.saturating_duration_since(now)),

@@ -23,6 +23,7 @@
 //!
 //! The machine is pure: it is told the time, and says what has come about.
 
+pub mod history;
 mod in_force;
 mod member;
 #[cfg(test)]
@@ -100,6 +101,8 @@ pub struct Report {
     pub state: State,
     /// The weight in force; a raised one is not yet.
     pub weight: u32,
+    /// The raised one.
+    pub coming_weight: Option<u32>,
     /// What is known of its health.
     pub health: Health,
     /// Of a draining one: how many flows it still has, if it has been asked.
@@ -113,6 +116,18 @@ impl Report {
     pub fn serves(&self) -> bool {
         self.state == State::Active && self.health != Health::Down
     }
+}
+
+/// A join under way that time would end, and the other nodes may end before: a backend fills, its weight
+/// is raised, or its health came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Whose.
+    pub key: Key,
+    /// Since when.
+    pub since: Instant,
+    /// The weight that it will have.
+    pub weight: u32,
 }
 
 /// What has come about.
@@ -209,10 +224,12 @@ impl Membership {
         out
     }
 
-    /// All other nodes list a backend: its join is over before its time.
-    pub fn set_listed(&mut self, key: &Key) -> Option<Transition> {
-        let what = self.members.get_mut(key)?.set_listed()?;
-        Some(Transition { key: key.clone(), what })
+    /// All other nodes know of a join and list the backend: it is over before its time. One that is not
+    /// under way any more, or not like this, is left alone.
+    pub fn set_listed(&mut self, join: &Join) -> Vec<Transition> {
+        let Some(member) = self.members.get_mut(&join.key) else { return Vec::new() };
+        let done = member.set_listed(join.since, join.weight).into_iter();
+        done.map(|what| Transition { key: join.key.clone(), what }).collect()
     }
 
     /// Time passes.
@@ -229,10 +246,10 @@ impl Membership {
         self.members.values().filter_map(Member::deadline).min()
     }
 
-    /// Backends whose join time would end, and since when they fill: the other nodes may list them
-    /// before that.
-    pub fn filling(&self) -> Vec<(Key, Instant)> {
-        self.members.iter().filter_map(|(key, m)| Some((key.clone(), m.filling_since()?))).collect()
+    /// The joins under way that time would end: the other nodes may know of them before that.
+    pub fn joins(&self) -> Vec<Join> {
+        let joining = self.members.iter().filter_map(|(key, member)| Some((key, member.joining()?)));
+        joining.map(|(key, (since, weight))| Join { key: key.clone(), since, weight }).collect()
     }
 
     /// Backends that are to be asked how many flows they have.

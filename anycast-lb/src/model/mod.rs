@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anycast_lb_common::abi::FlowKeys;
 use ipnet::IpNet;
 
 mod vip_key;
@@ -26,6 +27,16 @@ pub enum Role {
 /// The 128-bit secret that all nodes share; never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seed(pub [u8; 16]);
+
+impl Seed {
+    /// Same on nodes that share the seed, and tells nothing about it.
+    ///
+    /// It is half of a SipHash under the seed with every bit flipped, a key that nothing else uses.
+    pub fn fingerprint(&self) -> String {
+        let word = FlowKeys::from_seed(self.0.map(|byte| !byte)).offset;
+        format!("{:08x}", word >> 32)
+    }
+}
 
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,6 +240,23 @@ pub struct Vip {
     pub second_chance: bool,
 }
 
+/// How many packets a second a backend sends on to others that may hold their flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopLimits {
+    /// Of the clients of one /24 (IPv4) or /56 (IPv6). 0: none.
+    pub per_prefix: u32,
+    /// Of all clients together. 0: none.
+    pub total: u32,
+}
+
+impl Default for HopLimits {
+    /// Far above what rescued flows need: they are packets of living connections. Yet a flood of packets
+    /// that nobody holds must not become a flood among the backends.
+    fn default() -> Self {
+        HopLimits { per_prefix: 50_000, total: 500_000 }
+    }
+}
+
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -266,6 +294,8 @@ pub struct Config {
     pub prefixes: Vec<IpNet>,
     /// On a backend: who may send tunnelled packets.
     pub allowed_senders: Vec<IpNet>,
+    /// On a backend: how much it sends on.
+    pub hop_limits: HopLimits,
     /// Metrics listener and the like come later; kept so that the file is valid for all work.
     pub metrics: Option<SocketAddr>,
 }
@@ -276,5 +306,18 @@ impl Config {
         let backends = self.pools.iter().flat_map(|p| &p.backends).map(|b| b.site(&self.pop));
         let rescue = self.pools.iter().flat_map(|p| &p.rescue).chain(&self.drained_pops).map(String::as_str);
         std::iter::once(self.pop.as_str()).chain(backends).chain(rescue).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_fingerprint_tells_seeds_apart_and_is_short() {
+        let (a, b) = (Seed([1; 16]).fingerprint(), Seed([2; 16]).fingerprint());
+        assert_ne!(a, b);
+        assert_eq!(a.len(), 8);
+        assert_eq!(a, Seed([1; 16]).fingerprint());
     }
 }

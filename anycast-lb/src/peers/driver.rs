@@ -22,9 +22,8 @@ pub async fn run(peers: Peers, credentials: Credentials, handle: Handle) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let own = |v: &mut View<'_>| {
-            view::node(v).map(|report| Own::new(v.core.config(), report, v.core.filling()))
-        };
+        let own =
+            |v: &mut View<'_>| view::node(v).map(|report| Own::new(v.core.config(), report, v.core.joins()));
         let look = handle.inspect(own).await;
         let own = match look {
             Ok(Ok(own)) => own,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::control::api::{Flows, NodeReport, PeerRow, PoolReport, VipFlows};
-use crate::membership::Key;
+use crate::control::api::{Flows, ListedBackend, NodeReport, PeerRow, PoolReport, VipFlows};
+use crate::membership::Join;
 use crate::model::{Config, Peer, Protocol, VipKey};
 
 #[cfg(test)]
@@ -47,8 +47,8 @@ pub struct Own {
     pub vips: BTreeMap<String, Vec<VipKey>>,
     /// Backends whose flows are wanted.
     pub draining: Vec<IpAddr>,
-    /// Backends that join, and since when.
-    pub filling: Vec<(Key, Instant)>,
+    /// Its joins.
+    pub joins: Vec<Join>,
     /// Whether a backend is joining or leaving.
     pub changing: bool,
     /// Where backends listen.
@@ -57,7 +57,7 @@ pub struct Own {
 
 impl Own {
     /// This node by its configuration, what it says of itself, and its joins.
-    pub fn new(config: &Config, report: NodeReport, filling: Vec<(Key, Instant)>) -> Self {
+    pub fn new(config: &Config, report: NodeReport, joins: Vec<Join>) -> Self {
         let mut vips: BTreeMap<String, Vec<VipKey>> = BTreeMap::new();
         for vip in &config.vips {
             vips.entry(vip.pool.clone()).or_default().push(vip.key);
@@ -67,12 +67,12 @@ impl Own {
             listed().filter(|b| b.state == "draining").map(|b| b.address).collect();
         draining.sort_unstable();
         draining.dedup();
-        let changing = listed().any(|b| b.state != "active");
+        let changing = !joins.is_empty() || listed().any(|b| b.state != "active");
         Own {
             peers: config.control.peers.clone(),
             vips,
             draining,
-            filling,
+            joins,
             changing,
             port: config.control.port(),
             report,
@@ -209,18 +209,23 @@ impl Machine {
         }
     }
 
-    /// Whether every other ingress node lists the backend in this pool, by answers to questions asked
-    /// at `since` or later. None: it is not known, because no peers are configured or one of them has
-    /// not answered; then `fill_time` decides. A peer without such a pool has no say.
-    pub fn everyone_lists(&self, pool: &str, backend: IpAddr, since: Instant) -> Option<bool> {
+    /// Whether every other ingress node lists the backend of a join, with the weight that it will have
+    /// and not as down, by answers to questions asked since the join began. None: it is not known,
+    /// because no peers are configured or one of them has not answered; then `fill_time` decides. A peer
+    /// without such a pool has no say.
+    pub fn everyone_lists(&self, Join { key: (pool, backend), since, weight }: &Join) -> Option<bool> {
         if self.nodes.is_empty() {
             return None;
         }
         let mut all = true;
         for known in self.nodes.values() {
-            let report = known.fresh(since)?;
-            let theirs = report.pools.iter().find(|p| p.pool == pool);
-            all &= theirs.is_none_or(|p| p.listed.iter().any(|b| b.address == backend));
+            let report = known.fresh(*since)?;
+            let theirs = report.pools.iter().find(|p| p.pool == *pool);
+            let lists = |b: &ListedBackend| {
+                // An older release does not say the weight.
+                b.address == *backend && !b.down && b.weight.is_none_or(|theirs| theirs == *weight)
+            };
+            all &= theirs.is_none_or(|p| p.listed.iter().any(lists));
         }
         Some(all)
     }
@@ -258,11 +263,10 @@ impl Machine {
         (flows > 0 || !self.nodes.values().any(is_fed)).then_some(flows)
     }
 
-    /// Of the backends that join, those that every other node lists already.
-    pub fn listed(&self) -> Vec<Key> {
-        let is_listed =
-            |(key, since): &&(Key, Instant)| self.everyone_lists(&key.0, key.1, *since) == Some(true);
-        self.own.filling.iter().filter(is_listed).map(|(key, _)| key.clone()).collect()
+    /// The joins of which every other node knows already.
+    pub fn listed(&self) -> Vec<Join> {
+        let is_listed = |join: &&Join| self.everyone_lists(join) == Some(true);
+        self.own.joins.iter().filter(is_listed).cloned().collect()
     }
 
     /// Where the API of a peer is.

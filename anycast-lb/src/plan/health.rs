@@ -1,13 +1,17 @@
-//! What is not a matter of the table: health, and who is about to own a slot.
+//! What is not a matter of the table: health, history, and who is about to own a slot.
 //!
 //! The owners are computed from configured membership alone, so that nodes agree on them whatever they
-//! believe of health. Here a slot's owner and ranking become the list that its packets carry:
+//! believe of health and whatever they remember. Here a slot's owner and ranking become the list that
+//! its packets carry:
 //!
 //! * Where the owner is down, the next in that slot's ranking stands in; no other slot moves. The
 //!   owner is listed last as long as it is held, since the alarm may be false and it may hold flows,
-//!   then not at all. Others that are down are skipped.
+//!   then not at all. Others that are down are skipped, but for the one most likely to hold flows
+//!   where the owner is not down.
 //! * Who is about to own the slot, by a join that the other nodes may have finished already, comes
 //!   right behind the owner.
+//! * Then those who took its new flows of late, as history weighs them; then other draining ones, the one
+//!   that was drained last first; then runners-up.
 //!
 //! Where everybody is down, health is left out of account: somebody may be there after all.
 
@@ -21,83 +25,134 @@ const MOST_BEYOND: u8 = 32;
 /// Rankings are made deeper in such steps, so that not every failure makes a table anew.
 const STEP: u8 = 4;
 
+/// Of an inactive backend: nothing says that it ever took flows.
+const NEVER: usize = usize::MAX;
+
 /// Turns owners and rankings into lists. Backends are indices of the table's candidates.
-pub(super) struct Lists {
+pub(crate) struct Lists {
     fitness: Vec<Fitness>,
-    active: Vec<bool>,
-    /// Active and fit ones.
+    state: Vec<BackendState>,
+    /// Active and fit ones, in the order of their addresses.
     serving: Vec<u32>,
-    hops: u8,
+    /// Of inactive ones: how long ago they were active, in changes; [`NEVER`] if that is not known.
+    active_ago: Vec<usize>,
+    /// Most that are listed behind the first.
+    room: usize,
+    /// Most active ones among them that are listed for their place in the ranking alone.
+    runners_up: u8,
 }
 
 impl Lists {
     /// Lists of `hops` after the owner.
     pub fn new(candidates: &[Candidate], standings: &[Standing], hops: u8) -> Self {
-        let active: Vec<bool> = candidates.iter().map(|c| c.state == BackendState::Active).collect();
+        let state: Vec<BackendState> = candidates.iter().map(|c| c.state).collect();
         let mut fitness: Vec<Fitness> = standings.iter().map(|s| s.fitness).collect();
-        let serves = |i: &u32| active[*i as usize] && fitness[*i as usize] == Fitness::Fit;
-        let serving: Vec<u32> = (0..).take(candidates.len()).filter(serves).collect();
+        let serves =
+            |i: &u32| state[*i as usize] == BackendState::Active && fitness[*i as usize] == Fitness::Fit;
+        let mut serving: Vec<u32> = (0..).take(candidates.len()).filter(serves).collect();
+        serving.sort_unstable_by_key(|i| candidates[*i as usize].identity);
         if serving.is_empty() {
             fitness.fill(Fitness::Fit);
         }
-        Lists { fitness, active, serving, hops }
+        let active_ago = vec![NEVER; candidates.len()];
+        Lists { fitness, state, serving, active_ago, room: hops.into(), runners_up: hops }
+    }
+
+    /// Lists of another PoP: any inactive one may hold flows, for nothing is known of how it came to be.
+    /// At most `room` are listed after the first.
+    pub fn elsewhere(candidates: &[Candidate], standings: &[Standing], runners_up: u8, room: usize) -> Self {
+        let active_ago = vec![0; candidates.len()];
+        Lists { active_ago, room, ..Lists::new(candidates, standings, runners_up) }
+    }
+
+    /// How many changes ago each candidate was active, where that is known.
+    pub fn remembering(mut self, changes_ago: impl Fn(u32) -> Option<usize>) -> Self {
+        for (i, ago) in (0..).zip(&mut self.active_ago) {
+            *ago = changes_ago(i).unwrap_or(NEVER);
+        }
+        self
     }
 
     /// How many active runners-up the table's rankings must have.
     pub fn depth(&self) -> u8 {
         let unfit = self.fitness.iter().filter(|f| **f != Fitness::Fit).count();
         let beyond = u8::try_from(unfit).unwrap_or(MOST_BEYOND).min(MOST_BEYOND).next_multiple_of(STEP);
-        self.hops + beyond
+        self.runners_up + beyond
+    }
+
+    /// Who gets the new flows of a slot; [`NONE`] if there is nobody. `ranking` may repeat the owner.
+    pub fn taker(&self, slot: u32, owner: u32, mut ranking: impl Iterator<Item = u32>) -> u32 {
+        if self.fitness(owner) == Fitness::Fit {
+            return owner;
+        }
+        let stands_in = |&i: &u32| self.is_active(i) && self.fitness(i) == Fitness::Fit;
+        let anybody = || self.serving.get(slot as usize % self.serving.len().max(1)).copied();
+        ranking.find(stands_in).or_else(anybody).unwrap_or(owner)
     }
 
     /// The list of a slot into `out`: first who gets new flows ([`NONE`] if there is nobody), then at
-    /// most as many as packets list. `ranking` may repeat the owner. `coming` is the owner to be.
+    /// most as many as packets list. `ranking` may repeat the owner. `coming` is the owner to be;
+    /// `recent` took new flows of late, the latest first.
     pub fn list(
         &self,
         slot: u32,
         owner: u32,
         ranking: impl Iterator<Item = u32> + Clone,
         coming: Option<u32>,
+        recent: impl Iterator<Item = u32> + Clone,
         out: &mut Vec<u32>,
     ) {
-        let fitness = |i: u32| self.fitness.get(i as usize).copied().unwrap_or_default();
-        let is_active = |i: u32| self.active.get(i as usize).is_some_and(|a| *a);
-        let is_failed = |i: u32| matches!(fitness(i), Fitness::Failed { .. });
-        let is_held = |i: u32| fitness(i) == Fitness::Failed { held: true };
+        let is_failed = |i: u32| matches!(self.fitness(i), Fitness::Failed { .. });
+        let is_held = |i: u32| self.fitness(i) == Fitness::Failed { held: true };
+        let first = self.taker(slot, owner, ranking.clone());
         let others = ranking.filter(|&i| i != owner);
+        let known = |i: u32| (i != NONE).then_some(i);
 
-        let first = if fitness(owner) == Fitness::Fit {
-            owner
-        } else {
-            let stands_in = |&i: &u32| is_active(i) && fitness(i) == Fitness::Fit;
-            let anybody = || self.serving.get(slot as usize % self.serving.len().max(1)).copied();
-            others.clone().find(stands_in).or_else(anybody).unwrap_or(owner)
-        };
+        let mut inactive: Vec<u32> = others.clone().filter(|&i| self.may_hold(i)).collect();
+        inactive.sort_by_key(|i| self.active_ago.get(*i as usize));
         // Of those that are down, who is most likely to hold flows of this slot.
-        let last = Some(owner)
-            .filter(|&i| i != first)
-            .into_iter()
-            .chain(others.clone().filter(|&i| !is_active(i)))
-            .find(|&i| is_held(i));
+        let mut likely = known(owner).into_iter().chain(recent.clone()).chain(inactive.iter().copied());
+        let last = likely.find(|&i| i != first && is_held(i)).filter(|_| self.room > 0);
 
         out.clear();
         out.push(first);
-        let room = 1 + usize::from(self.hops) - usize::from(last.is_some() && self.hops > 0);
-        let owner_to_be = coming.filter(|&i| i != NONE);
-        for i in owner_to_be.into_iter().chain((owner != NONE).then_some(owner)).chain(others) {
-            if out.len() >= room {
+        let places = 1 + self.room - usize::from(last.is_some());
+        let mut runners_up = usize::from(self.runners_up).saturating_sub(last.is_some().into());
+        let sought = coming.and_then(known).into_iter().chain(known(owner)).chain(recent).chain(inactive);
+        let sought = sought.map(|i| (i, false)).chain(others.map(|i| (i, self.is_active(i))));
+        for (i, by_rank) in sought {
+            if out.len() >= places {
                 break;
             }
-            if !is_failed(i) && !out.contains(&i) {
-                out.push(i);
+            if is_failed(i) || out.contains(&i) || (by_rank && runners_up == 0) {
+                continue;
             }
+            runners_up -= usize::from(by_rank);
+            out.push(i);
         }
-        out.extend(last.filter(|_| self.hops > 0));
+        out.extend(last);
+    }
+
+    fn fitness(&self, i: u32) -> Fitness {
+        self.fitness.get(i as usize).copied().unwrap_or_default()
+    }
+
+    fn is_active(&self, i: u32) -> bool {
+        self.state.get(i as usize) == Some(&BackendState::Active)
+    }
+
+    /// Whether an inactive backend may hold flows. One that is filling and was never active has none.
+    fn may_hold(&self, i: u32) -> bool {
+        match self.state.get(i as usize) {
+            Some(BackendState::Draining) => true,
+            Some(BackendState::Filling) => self.active_ago[i as usize] != NEVER,
+            Some(BackendState::Active) | None => false,
+        }
     }
 }
 
 /// The candidates as they will be when all joins under way are over; none if there are none.
-pub(super) fn after_joins(candidates: &[Candidate], standings: &[Standing]) -> Option<Vec<Candidate>> {
+pub(crate) fn after_joins(candidates: &[Candidate], standings: &[Standing]) -> Option<Vec<Candidate>> {
     let after: Vec<Candidate> = candidates
         .iter()
         .zip(standings)
@@ -140,7 +195,7 @@ mod tests {
     /// The list of a slot owned by 0 with this ranking.
     fn list(lists: &Lists, ranking: &[u32], coming: Option<u32>) -> Vec<u32> {
         let mut out = Vec::new();
-        lists.list(7, 0, ranking.iter().copied(), coming, &mut out);
+        lists.list(7, 0, ranking.iter().copied(), coming, std::iter::empty(), &mut out);
         out
     }
 
@@ -148,7 +203,8 @@ mod tests {
     fn without_news_the_list_is_the_ranking() {
         let lists = lists(&[], 3);
         assert_eq!(lists.depth(), 3);
-        assert_eq!(list(&lists, &[0, 1, 5, 2, 3], None), [0, 1, 5, 2]);
+        // 5 drains, and so comes before the runners-up.
+        assert_eq!(list(&lists, &[0, 1, 5, 2, 3], None), [0, 5, 1, 2]);
     }
 
     #[test]
@@ -187,6 +243,40 @@ mod tests {
         assert_eq!(list(&lists(&[], 3), &[0, 1, 2, 3], Some(0)), [0, 1, 2, 3]);
         assert_eq!(list(&lists(&[(0, HELD)], 3), &[0, 1, 2, 3], Some(4)), [1, 4, 2, 0]);
         assert_eq!(list(&lists(&[(4, HELD)], 3), &[0, 1, 2, 3], Some(4)), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn who_took_flows_of_late_comes_before_who_drains_and_that_before_runners_up() {
+        let mut candidates: Vec<_> = (0..7).map(|i| candidate(i, BackendState::Active)).collect();
+        for draining in [4, 5] {
+            candidates[draining].state = BackendState::Draining;
+        }
+        candidates[6].state = BackendState::Filling;
+        let standings = vec![Standing::default(); 7];
+        let list = |ago: [Option<usize>; 7], recent: &[u32], hops| {
+            let lists = Lists::new(&candidates, &standings, hops).remembering(|i| ago[i as usize]);
+            let (mut out, ranking) = (Vec::new(), [0, 1, 4, 6, 5, 2]);
+            lists.list(7, 0, ranking.into_iter(), Some(3), recent.iter().copied(), &mut out);
+            out
+        };
+        assert_eq!(list([None; 7], &[], 6), [0, 3, 4, 5, 1, 6, 2], "nothing is known: by rank");
+        assert_eq!(list([None; 7], &[0, 2, 3, 2, 5], 6), [0, 3, 2, 5, 4, 1, 6]);
+        // 5 was drained later than 4; 6 fills again after a drain long ago.
+        let ago = [None, None, None, None, Some(2), Some(1), Some(7)];
+        assert_eq!(list(ago, &[], 6), [0, 3, 5, 4, 6, 1, 2]);
+        assert_eq!(list(ago, &[1], 3), [0, 3, 1, 5], "no more than there is room for");
+    }
+
+    #[test]
+    fn a_failed_one_that_took_flows_of_late_is_listed_last() {
+        let list = |lists: &Lists| {
+            let mut out = Vec::new();
+            lists.list(7, 0, [0, 1, 2, 3, 4].into_iter(), None, [2, 3].into_iter(), &mut out);
+            out
+        };
+        assert_eq!(list(&lists(&[(2, HELD)], 3)), [0, 3, 1, 2]);
+        assert_eq!(list(&lists(&[(2, DEAD)], 3)), [0, 3, 1, 4]);
+        assert_eq!(list(&lists(&[(0, HELD), (2, HELD)], 3)), [1, 3, 4, 0], "the owner is likelier");
     }
 
     #[test]

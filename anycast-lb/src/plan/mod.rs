@@ -7,114 +7,44 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::SystemTime;
 
 use anycast_lb_common::abi::{
-    FlowKeys, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry, Slot, TableRef,
-    VipEntry, VipFlags, VipNumber,
+    FlowKeys, HopLimits, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry, Slot,
+    TableRef, VipEntry, VipFlags, VipNumber,
 };
 use bytemuck::Zeroable;
 use ipnet::IpNet;
 
-use crate::membership::InForce;
-use crate::model::{Config, Role, Seed, VipKey};
+use crate::membership::history::History;
+use crate::membership::{Fitness, InForce};
+use crate::model::{self, Config, Role, Seed, VipKey};
 
 mod arena;
 mod cuckoo;
+mod error;
 mod health;
 mod identity;
 mod members;
 mod numbering;
 mod pools;
+mod recent;
 mod rescue;
 mod services;
 
 pub use arena::words;
+pub use error::PlanError;
 pub use members::PlannedMember;
 pub use pools::{Memo, PlannedPool, PlannedTable};
 pub use rescue::{MOST_SITES, Sites, candidates};
 pub use services::{Services, find};
 
+pub(crate) use health::Lists;
+pub(crate) use recent::{Recent, Remembered};
+
 use arena::{Arena, Full};
 use numbering::Exhausted;
-
-/// Why a configuration does not fit into the maps.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// Numbers ran out.
-    #[error(
-        "too many {what}: {needed} new ones, but only {free} of {limit} numbers are free; remove some first \
-         (what is replaced keeps its number until the change is done, so both must fit)"
-    )]
-    TooMany {
-        /// VIPs, pools and so on.
-        what: &'static str,
-        /// How many new things want a number.
-        needed: usize,
-        /// How many numbers are free.
-        free: usize,
-        /// How many there are in all.
-        limit: u32,
-    },
-    /// More prefixes than the prefix table holds.
-    #[error(
-        "{wanted} prefixes (`[[prefix]]` or `allowed_senders`), but {limit} is the most; merge some into shorter ones"
-    )]
-    TooManyPrefixes {
-        /// How many are configured.
-        wanted: usize,
-        /// How many fit.
-        limit: u32,
-    },
-    /// More addresses than the address table holds.
-    #[error(
-        "{wanted} addresses (VIPs and the host's own together), but {limit} is the most; \
-         use fewer VIP addresses or remove addresses from this host's interfaces"
-    )]
-    TooManyAddresses {
-        /// How many there are.
-        wanted: usize,
-        /// How many fit.
-        limit: usize,
-    },
-    /// No room for a table.
-    #[error(
-        "no room for the table of pool \"{pool}\": it needs {needed} words in one piece, {free} are free in all; \
-         lower `slots` of this or other pools, or change fewer pools at once \
-         (a slot takes one word, or two where flows are rescued; a table that is replaced keeps its words \
-         until the change is done)"
-    )]
-    ArenaFull {
-        /// The pool.
-        pool: String,
-        /// Words needed.
-        needed: u64,
-        /// Words free.
-        free: u64,
-    },
-    /// Two names have one hash.
-    #[error("\"{first}\" and \"{second}\" have the same 64-bit hash; rename one of the pools")]
-    Collision {
-        /// One of them.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// Every salt left an address or a service without a place.
-    #[error("the VIPs find no place in the service tables ({tries} salts tried); remove some VIPs")]
-    NoSalt {
-        /// How many salts were tried.
-        tries: u64,
-    },
-    /// A VIP names a pool that the configuration does not have.
-    #[error("VIP {vip} names the pool \"{pool}\", which does not exist")]
-    UnknownPool {
-        /// The VIP.
-        vip: String,
-        /// The name.
-        pool: String,
-    },
-}
+use pools::Circumstances;
 
 /// What the maps name now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,6 +93,8 @@ pub struct Plan {
     pub keys: FlowKeys,
     /// Flow hash keys of the previous seed, while the seed is being changed.
     pub previous_keys: Option<FlowKeys>,
+    /// Limits on what a backend sends on.
+    pub hop_limits: HopLimits,
     /// Whether what no service matches is passed.
     pub unmatched_pass: bool,
 }
@@ -170,9 +102,11 @@ pub struct Plan {
 /// The plan for what is to be in force.
 ///
 /// `locals` are the host's own addresses; only a backend uses them. `current` reads the words of the
-/// table that lies at a place in the arena, to see whether it can stay.
+/// table that lies at a place in the arena, to see whether it can stay. `history` has what determined
+/// owners before, judged by the time beside it; it decides about no owner.
 pub fn plan(
     in_force: &InForce,
+    (history, now): (&History, SystemTime),
     locals: &[IpAddr],
     previous: &Previous,
     current: &dyn Fn(TableRef) -> Vec<Slot>,
@@ -181,7 +115,7 @@ pub fn plan(
     let config = &in_force.config;
     let pool_numbers = number_pools(config, previous)?;
     let members = number_members(config, &pool_numbers, previous)?;
-    let pools = plan_pools(in_force, &pool_numbers, &members, previous, current, memo)?;
+    let pools = plan_pools(in_force, (history, now), &pool_numbers, &members, previous, current, memo)?;
     let vips = plan_vips(config, &pool_numbers, previous)?;
     let services = plan_services(config, &vips, locals, previous)?;
     Ok(Plan {
@@ -192,8 +126,17 @@ pub fn plan(
         prefixes: plan_prefixes(config)?,
         keys: config.seed.as_ref().map_or_else(FlowKeys::zeroed, |seed| FlowKeys::from_seed(seed.0)),
         previous_keys: config.seed_previous.as_ref().map(|seed| FlowKeys::from_seed(seed.0)),
+        hop_limits: hop_limits(config.hop_limits),
         unmatched_pass: config.unmatched_pass,
     })
+}
+
+/// Limits as the packet path wants them.
+fn hop_limits(limits: model::HopLimits) -> HopLimits {
+    match (limits.per_prefix, limits.total) {
+        (0, _) | (_, 0) => HopLimits { total_interval: HopLimits::NEVER, ..HopLimits::default() },
+        (prefix, total) => HopLimits::per_second(prefix.into(), total.into()),
+    }
 }
 
 fn number_pools<'c>(config: &'c Config, previous: &Previous) -> Result<HashMap<&'c str, u16>, PlanError> {
@@ -237,6 +180,7 @@ fn number_members(
 
 fn plan_pools(
     InForce { config, standings }: &InForce,
+    (history, now): (&History, SystemTime),
     pool_numbers: &HashMap<&str, u16>,
     members: &[PlannedMember],
     previous: &Previous,
@@ -250,17 +194,21 @@ fn plan_pools(
     let seed = config.seed.clone().unwrap_or(Seed([0; 16]));
     let in_use = previous.tables.values().chain(previous.previous_tables.values());
     let mut arena = Arena::new(in_use.copied());
+    let home = config.pop.as_str();
+    let around =
+        Circumstances { home, seed: &seed, seed_fingerprint: &seed.fingerprint(), standings, history, now };
     let mut planned = Vec::with_capacity(config.pools.len());
     for pool in &config.pools {
         let number = pool_numbers[pool.name.as_str()];
         let member = |address| numbers[&(number, address)];
-        let home = config.pop.as_str();
-        let sites = Sites::of(pool, home, &config.drained_pops);
-        let own = pools::slots(pool, &seed, home, &sites, standings, member, memo);
+        let sites = Sites::where_fit(pool, home, &config.drained_pops, |address| {
+            standings.of(&pool.name, address).fitness == Fitness::Fit
+        });
+        let own = pools::slots(pool, &around, &sites, member, memo);
         let slots = if sites.rescue.is_empty() {
             own
         } else {
-            rescue::widen(&own, pool, &seed, home, &sites, |c| member(c.identity), memo)
+            rescue::widen(&own, pool, &around, &sites, |c| member(c.identity), memo)
         };
         let old_owners = config.seed_previous.as_ref().map_or_else(Vec::new, |seed| {
             pools::previous_owners(pool, seed, home, sites.owner, member, memo)

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
 use super::health::{Lists, after_joins};
+use super::recent::{Recent, Remembered};
 use super::rescue::{self, Sites};
+use crate::membership::history::{History, Record};
 use crate::membership::{Standing, Standings};
 use crate::model::{BackendState, Encapsulation, Pool, Seed};
 use crate::table::{self, Candidate, NONE, Table, TableSpec};
@@ -58,7 +61,10 @@ impl PlannedTable {
 /// Tables by what they were computed from: a change of one pool does not compute the others again,
 /// and a join's second phase finds the table that its first one has looked ahead to.
 #[derive(Default)]
-pub struct Memo(HashMap<(String, Use), Vec<Computed>>);
+pub struct Memo {
+    tables: HashMap<(String, Use), Vec<Computed>>,
+    recent: HashMap<String, Remembered>,
+}
 
 /// Tables kept for a use: that in force, and that after the joins under way.
 const KEPT: usize = 2;
@@ -83,13 +89,20 @@ struct Computed {
 impl Memo {
     /// Forgets the tables of pools for which `keep` does not hold.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|(name, _), _| keep(name));
+        self.tables.retain(|(name, _), _| keep(name));
+        self.recent.retain(|name, _| keep(name));
     }
 
     /// Where the tables lie that are kept.
     #[cfg(test)]
     pub fn tables(&self) -> BTreeSet<*const Table> {
-        self.0.values().flatten().map(|c| Arc::as_ptr(&c.table)).collect()
+        self.tables.values().flatten().map(|c| Arc::as_ptr(&c.table)).collect()
+    }
+
+    /// Where what is remembered of earlier sets lies.
+    #[cfg(test)]
+    pub fn takers(&self) -> BTreeSet<*const u16> {
+        self.recent.values().flat_map(Remembered::places).collect()
     }
 
     /// The table of a pool for some use.
@@ -100,7 +113,7 @@ impl Memo {
         spec: &TableSpec,
         candidates: &[Candidate],
     ) -> Arc<Table> {
-        let kept = self.0.entry((name.to_owned(), purpose)).or_default();
+        let kept = self.tables.entry((name.to_owned(), purpose)).or_default();
         // The one used last is at the end.
         let computed = match kept.iter().position(|c| c.spec == *spec && c.candidates == candidates) {
             Some(at) => kept.remove(at),
@@ -118,20 +131,34 @@ impl Memo {
     }
 }
 
+/// What the tables of all pools are made from on a node, besides the pools themselves.
+pub struct Circumstances<'a> {
+    /// The node's PoP.
+    pub home: &'a str,
+    /// The seed in force.
+    pub seed: &'a Seed,
+    /// Its fingerprint.
+    pub seed_fingerprint: &'a str,
+    /// Health and joins.
+    pub standings: &'a Standings,
+    /// What determined owners of late.
+    pub history: &'a History,
+    /// The time by which history is judged.
+    pub now: SystemTime,
+}
+
 /// The slots of `pool` as far as one PoP's backends fill them ([`Sites::first`]), as a node at `home`
 /// knows them; none at all if there are none. `number` gives the member number of a backend.
 ///
 /// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
-/// its flows: draining and filling ones and the runners-up. Health and joins under way are taken
-/// into account slot by slot, as [`Lists`] says.
+/// its flows: those who took them of late, draining ones and the runners-up. Health and joins under
+/// way are taken into account slot by slot, as [`Lists`] says.
 ///
 /// Backends of other sites own nothing.
 pub fn slots(
     pool: &Pool,
-    seed: &Seed,
-    home: &str,
+    Circumstances { home, seed, seed_fingerprint, standings, history, now }: &Circumstances<'_>,
     sites: &Sites<'_>,
-    standings: &Standings,
     number: impl Fn(IpAddr) -> MemberNumber,
     memo: &mut Memo,
 ) -> Vec<Slot> {
@@ -142,10 +169,20 @@ pub fn slots(
         return Vec::new();
     }
     let numbers: Vec<MemberNumber> = candidates.iter().map(|c| number(c.identity)).collect();
+    let record = Record::of(pool, home, site, seed_fingerprint, standings);
     let standings: Vec<Standing> = candidates.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
     // Nothing else carries a list.
     let hops = if pool.encapsulation == Encapsulation::Gue { hops } else { 0 };
-    let lists = Lists::new(&candidates, &standings, hops);
+    let remembered = memo.recent.entry(pool.name.clone()).or_default();
+    let recent = if hops == 0 {
+        Recent::nothing()
+    } else {
+        // The set in force is no news: it gives the owners.
+        let records = history.of(&pool.name, site, seed_fingerprint, *now);
+        let records = records.filter(|r| Some(r.record) != record.as_ref());
+        Recent::new(records, &seed.0, pool.slots, &candidates, remembered)
+    };
+    let lists = Lists::new(&candidates, &standings, hops).remembering(|i| recent.changes_ago(i));
     let spec = TableSpec {
         kind: pool.table,
         slots: pool.slots,
@@ -156,19 +193,29 @@ pub fn slots(
     let table = memo.table(&pool.name, Use::New, &spec, &candidates);
     let after = after_joins(&candidates, &standings).filter(|_| hops > 0);
     let after = after.map(|candidates| memo.table(&pool.name, Use::New, &spec, &candidates));
-    let mut list = Vec::with_capacity(Slot::LEN);
-    (0..)
-        .zip(table.owners())
-        .map(|(slot, &owner)| {
-            let coming = after.as_ref().and_then(|after| after.owners().get(slot as usize)).copied();
-            lists.list(slot, owner, table.hops(slot), coming, &mut list);
-            let mut members = [0; Slot::LEN];
-            for (place, &index) in members.iter_mut().zip(&list) {
-                *place = if index == NONE { 0 } else { numbers[index as usize] };
-            }
-            Slot::new(members)
-        })
-        .collect()
+    let (mut list, mut latest) = (Vec::with_capacity(Slot::LEN), Vec::new());
+    let mut takers = Vec::with_capacity(table.owners().len());
+    let mut slots = Vec::with_capacity(table.owners().len());
+    for (slot, &owner) in (0..).zip(table.owners()) {
+        let coming = after.as_ref().and_then(|after| after.owners().get(slot as usize)).copied();
+        recent.of(slot, &mut latest);
+        lists.list(slot, owner, table.hops(slot), coming, latest.iter().copied(), &mut list);
+        takers.push(list.first().copied().unwrap_or(NONE));
+        let mut members = [0; Slot::LEN];
+        for (place, &index) in members.iter_mut().zip(&list) {
+            *place = if index == NONE { 0 } else { numbers[index as usize] };
+        }
+        slots.push(Slot::new(members));
+    }
+    let known = history.of(&pool.name, site, seed_fingerprint, *now);
+    let known: Vec<&Record> = known.map(|remnant| remnant.record).collect();
+    let remembered = memo.recent.entry(pool.name.clone()).or_default();
+    remembered.retain(|record| known.contains(&record));
+    if let Some(record) = record.filter(|_| hops > 0) {
+        let address = |taker: &u32| candidates.get(*taker as usize).map(|c| c.identity);
+        remembered.keep(record, takers.iter().map(address));
+    }
+    slots
 }
 
 /// The owners of `pool` under the seed before the present one, for packets that carry a list; none

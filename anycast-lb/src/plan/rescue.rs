@@ -7,11 +7,15 @@
 //! exactly as the nodes there find them: from that PoP's backends alone, by the same seed. So the
 //! first that is listed of a PoP is the one that owns the slot there.
 
+use std::net::IpAddr;
+
 use anycast_lb_common::abi::{MemberNumber, Slot};
 
-use super::pools::{Memo, Use};
-use crate::model::{Backend, BackendState, Encapsulation, Pool, Seed};
-use crate::table::{Candidate, NONE, Table, TableSpec};
+use super::health::{Lists, after_joins};
+use super::pools::{Circumstances, Memo, Use};
+use crate::membership::Standing;
+use crate::model::{Backend, BackendState, Encapsulation, Pool};
+use crate::table::{Candidate, NONE, TableSpec};
 
 /// Other PoPs that a list reaches at most.
 pub const MOST_SITES: usize = 3;
@@ -37,12 +41,25 @@ impl<'a> Sites<'a> {
     /// The pool's `rescue` may name `home`, so that one list serves the nodes of every PoP. A drained
     /// PoP goes on taking new flows where none of its rescue PoPs can: they would be lost.
     pub fn of(pool: &'a Pool, home: &'a str, drained: &[String]) -> Self {
+        Sites::where_fit(pool, home, drained, |_| true)
+    }
+
+    /// As [`of`](Self::of), but that where a drained PoP's new flows go, one in which an active backend is
+    /// `fit` goes before one in which none is.
+    pub fn where_fit(
+        pool: &'a Pool,
+        home: &'a str,
+        drained: &[String],
+        fit: impl Fn(IpAddr) -> bool,
+    ) -> Self {
         let is_drained = |site: &str| drained.iter().any(|d| d == site);
         let others = || pool.rescue.iter().map(String::as_str).filter(|site| *site != home);
-        let serves = |site: &str| {
-            pool.backends.iter().any(|b| b.site(home) == site && b.state == BackendState::Active)
+        let active_at = |site: &'a str| {
+            pool.backends.iter().filter(move |b| b.site(home) == site && b.state == BackendState::Active)
         };
-        let stand_in = || others().find(|site| !is_drained(site) && serves(site));
+        let takers = || others().filter(|site| !is_drained(site) && active_at(site).next().is_some());
+        let is_fit = |site: &&'a str| active_at(site).any(|b| fit(b.address));
+        let stand_in = || takers().find(is_fit).or_else(|| takers().next());
         let owner = if is_drained(home) { stand_in().unwrap_or(home) } else { home };
         let mut rescue: Vec<&str> = Vec::new();
         // Nothing else carries a list.
@@ -82,26 +99,13 @@ pub fn candidates(pool: &Pool, home: &str, site: &str) -> Vec<Candidate> {
 pub fn widen(
     own: &[Slot],
     pool: &Pool,
-    seed: &Seed,
-    home: &str,
+    around: &Circumstances<'_>,
     sites: &Sites<'_>,
     number: impl Fn(&Candidate) -> MemberNumber,
     memo: &mut Memo,
 ) -> Vec<Slot> {
-    let spec = TableSpec {
-        kind: pool.table,
-        slots: pool.slots,
-        margin_ppm: pool.margin_ppm,
-        seed: seed.0,
-        hops: RUNNERS_UP,
-    };
-    let mut others: Vec<Vec<Vec<MemberNumber>>> = Vec::with_capacity(sites.rescue.len());
-    for site in &sites.rescue {
-        let there = candidates(pool, home, site);
-        let numbers: Vec<MemberNumber> = there.iter().map(&number).collect();
-        let table = memo.table(&pool.name, Use::Site((*site).to_owned()), &spec, &there);
-        others.push((0..pool.slots).map(|slot| of_site(&table, slot, &there, &numbers)).collect());
-    }
+    let others: Vec<Vec<Vec<MemberNumber>>> =
+        sites.rescue.iter().map(|site| of_site(pool, around, site, &number, memo)).collect();
     let stand_in = sites.rescue.iter().position(|site| *site == sites.owner);
     let own_hops = usize::from(OWN_HOPS.min(pool.hops));
     let mut slots = Vec::with_capacity(2 * pool.slots as usize);
@@ -122,20 +126,40 @@ pub fn widen(
     slots
 }
 
-/// A PoP's candidates for a slot in the order in which room is given to them: the owner, then those
-/// that may hold flows from before (they drain, or join again), then the runner-up.
+/// A PoP's candidates for each slot in the order in which room is given to them: who takes new flows
+/// there, as far as is known here (the owner, or who stands in for it); who is about to; those that
+/// may hold flows from before (they drain, or join again); then the runner-up. An owner that is down
+/// and held comes last, and takes the runner-up's place.
 fn of_site(
-    table: &Table,
-    slot: u32,
-    candidates: &[Candidate],
-    numbers: &[MemberNumber],
-) -> Vec<MemberNumber> {
-    let owner = table.owners()[slot as usize];
-    let rest = || table.hops(slot).filter(|hop| *hop != owner);
-    let active = |hop: &u32| candidates[*hop as usize].state == BackendState::Active;
-    let owner = Some(owner).filter(|owner| *owner != NONE);
-    let listed = owner.into_iter().chain(rest().filter(|hop| !active(hop))).chain(rest().filter(active));
-    listed.map(|i| numbers[i as usize]).collect()
+    pool: &Pool,
+    Circumstances { home, seed, standings, .. }: &Circumstances<'_>,
+    site: &str,
+    number: impl Fn(&Candidate) -> MemberNumber,
+    memo: &mut Memo,
+) -> Vec<Vec<MemberNumber>> {
+    let there = candidates(pool, home, site);
+    let numbers: Vec<MemberNumber> = there.iter().map(number).collect();
+    let standings: Vec<Standing> = there.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
+    let lists = Lists::elsewhere(&there, &standings, RUNNERS_UP, PLACES - 2);
+    let spec = TableSpec {
+        kind: pool.table,
+        slots: pool.slots,
+        margin_ppm: pool.margin_ppm,
+        seed: seed.0,
+        hops: lists.depth(),
+    };
+    let mut table = |there: &[Candidate]| memo.table(&pool.name, Use::Site(site.to_owned()), &spec, there);
+    let after = after_joins(&there, &standings).map(|after| table(&after));
+    let table = table(&there);
+    let mut list = Vec::with_capacity(PLACES);
+    (0..)
+        .zip(table.owners())
+        .map(|(slot, &owner)| {
+            let coming = after.as_ref().and_then(|after| after.owners().get(slot as usize)).copied();
+            lists.list(slot, owner, table.hops(slot), coming, std::iter::empty(), &mut list);
+            list.iter().filter(|i| **i != NONE).map(|i| numbers[*i as usize]).collect()
+        })
+        .collect()
 }
 
 /// Puts a list together: `first` takes new flows (0: nobody does); then `own`, all of them; then PoP

@@ -1,3 +1,4 @@
+mod history;
 mod membership;
 
 use super::*;
@@ -5,7 +6,7 @@ use crate::model::{
     Backend, BackendState, Control, Encapsulation, Interface, Pool, Protocol, TableKind, Vip, XdpMode,
 };
 use proptest::prelude::*;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
     Config {
@@ -24,6 +25,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         vips,
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
+        hop_limits: model::HopLimits::default(),
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),
@@ -55,11 +57,24 @@ fn vip(n: u8, pool: &str) -> Vip {
 }
 
 /// The maps as far as planning sees them.
-#[derive(Default)]
 pub(super) struct Maps {
     previous: Previous,
     tables: HashMap<u32, Vec<Slot>>,
     memo: Memo,
+    history: History,
+    now: SystemTime,
+}
+
+impl Default for Maps {
+    fn default() -> Self {
+        Maps {
+            previous: Previous::default(),
+            tables: HashMap::new(),
+            memo: Memo::default(),
+            history: History::default(),
+            now: SystemTime::UNIX_EPOCH,
+        }
+    }
 }
 
 impl Maps {
@@ -67,9 +82,16 @@ impl Maps {
         self.apply_in_force(&InForce::from(config.clone()))
     }
 
-    fn apply_in_force(&mut self, in_force: &InForce) -> Result<Plan, PlanError> {
+    pub(super) fn apply_in_force(&mut self, in_force: &InForce) -> Result<Plan, PlanError> {
         let tables = &self.tables;
-        let plan = plan(in_force, &[], &self.previous, &|at| tables[&at.base].clone(), &mut self.memo)?;
+        let plan = plan(
+            in_force,
+            (&self.history, self.now),
+            &[],
+            &self.previous,
+            &|at| tables[&at.base].clone(),
+            &mut self.memo,
+        )?;
         for pool in &plan.pools {
             for table in [&pool.table, &pool.previous] {
                 if let PlannedTable::Write { at, slots } = table {
@@ -89,6 +111,7 @@ impl Maps {
             previous_tables: plan.pools.iter().map(|p| (p.number, p.previous.location())).collect(),
             members: plan.members.iter().map(|m| (m.number, m.identity)).collect(),
         };
+        self.history.note(self.now, in_force);
         Ok(plan)
     }
 }
@@ -240,13 +263,46 @@ fn a_backend_host_knows_vips_senders_and_itself() {
     config.allowed_senders = vec!["10.0.0.0/24".parse().expect("net"), "fd00::/64".parse().expect("net")];
     let own: IpAddr = "10.0.0.11".parse().expect("address");
     let in_force = InForce::from(config.clone());
-    let plan =
-        plan(&in_force, &[own], &Previous::default(), &|_| vec![], &mut Memo::default()).expect("plan");
+    let plan = plan(
+        &in_force,
+        (&History::default(), SystemTime::UNIX_EPOCH),
+        &[own],
+        &Previous::default(),
+        &|_| vec![],
+        &mut Memo::default(),
+    )
+    .expect("plan");
     assert!(plan.prefixes[0].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[1].contains(bytemuck::cast(mapped(own))));
     assert!(!plan.prefixes[0].contains(bytemuck::cast(mapped("10.0.1.1".parse().expect("address")))));
     assert_eq!(plan.services.addresses.iter().filter(|e| e.flags != 0).count(), 2);
     assert_eq!(plan.services.find(config.vips[0].key.address, 6, Some(80)), Some(1));
+}
+
+#[test]
+fn limits_on_hops_are_times_between_packets() {
+    let planned = |per_prefix, total| {
+        let mut config = config(vec![], vec![]);
+        config.role = Role::Backend;
+        config.hop_limits = model::HopLimits { per_prefix, total };
+        let in_force = InForce::from(config);
+        let plan = plan(
+            &in_force,
+            (&History::default(), SystemTime::UNIX_EPOCH),
+            &[],
+            &Previous::default(),
+            &|_| vec![],
+            &mut Memo::default(),
+        );
+        plan.expect("plan").hop_limits
+    };
+    let limits = planned(1000, 50_000);
+    assert_eq!((limits.prefix_interval, limits.total_interval), (1_000_000, 20_000));
+    assert_eq!(limits, HopLimits::per_second(1000, 50_000));
+    assert_ne!(planned(100_000_000, 100_000_000).total_interval, 0, "0 would be no limit");
+    for (per_prefix, total) in [(0, 1000), (1000, 0), (0, 0)] {
+        assert_eq!(planned(per_prefix, total).total_interval, HopLimits::NEVER);
+    }
 }
 
 proptest! {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anycast_lb::dataplane::{Dataplane, Flow, Start, Trace};
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, Interface, Pool, Protocol, Role, Seed, TableKind,
-    Vip, VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
+    TableKind, Vip, VipKey, XdpMode,
 };
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::VERSION;
@@ -47,6 +47,7 @@ impl Place {
             vips: vec![vip(1, "web")],
             prefixes: vec!["203.0.113.0/24".parse().expect("prefix")],
             allowed_senders: Vec::new(),
+            hop_limits: HopLimits::default(),
             metrics: None,
             seed_previous: None,
             drained_pops: Vec::new(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anycast_lb::host::{Finding, Severity, check};
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, Interface, Pool, Protocol, Role, TableKind, Vip,
-    VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role,
+    TableKind, Vip, VipKey, XdpMode,
 };
 use anyhow::{Context, Result, ensure};
 
@@ -90,6 +90,7 @@ fn config(role: Role) -> Config {
         vips: vec![vip([10, 78, 0, 100]), vip([203, 0, 113, 1]), ipv6],
         prefixes: vec![],
         allowed_senders: vec![],
+        hop_limits: HopLimits::default(),
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),

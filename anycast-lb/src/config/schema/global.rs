@@ -10,7 +10,7 @@ use super::words::{MODES, ROLES, UNMATCHED};
 use crate::config::reader::{Section, label};
 use crate::config::report::{At, Spot};
 use crate::config::scalar::not_a_host;
-use crate::model::{Interface, Role};
+use crate::model::{HopLimits, Interface, Role};
 
 /// Longest name of a node, a site or a pool.
 pub(super) const LONGEST_NAME: usize = 64;
@@ -18,6 +18,10 @@ pub(super) const LONGEST_NAME: usize = 64;
 const LONGEST_INSTANCE: usize = 32;
 /// `IFNAMSIZ` without the zero at its end.
 const LONGEST_INTERFACE: usize = 15;
+
+/// Most packets a second that a limit can name: times between packets are whole nanoseconds, and
+/// beyond this they say little.
+const MOST_HOPS: u64 = 100_000_000;
 
 /// Where the seed comes from.
 pub(in crate::config) enum SeedSource {
@@ -40,6 +44,7 @@ pub(in crate::config) struct Global {
     pub unmatched_pass: bool,
     pub sources: Vec<At<IpAddr>>,
     pub allowed_senders: Vec<At<IpNet>>,
+    pub hop_limits: Option<At<HopLimits>>,
 }
 
 pub(super) fn read(section: &Section<'_>) -> Global {
@@ -71,6 +76,7 @@ pub(super) fn read(section: &Section<'_>) -> Global {
         unmatched_pass: section.choice("unmatched", UNMATCHED).is_some_and(|u| u.value),
         sources: sources(section),
         allowed_senders: networks(section, "allowed_senders"),
+        hop_limits: hop_limits(section),
     }
 }
 
@@ -114,6 +120,25 @@ fn sources(section: &Section<'_>) -> Vec<At<IpAddr>> {
 
 fn networks(section: &Section<'_>, key: &'static str) -> Vec<At<IpNet>> {
     section.list(key, |entry| entry.network("10.0.0.0/24")).map(|l| l.value).unwrap_or_default()
+}
+
+/// `[hop_limits]`.
+fn hop_limits(root: &Section<'_>) -> Option<At<HopLimits>> {
+    let section = root.table("hop_limits")?;
+    let rate = |key, default| {
+        let rate = section.integer(
+            key,
+            0..=MOST_HOPS,
+            "packets a second, from 0 (none are sent on) to 100000000; leave the key out for the default",
+        );
+        rate.and_then(|rate| u32::try_from(rate.value).ok()).unwrap_or(default)
+    };
+    let default = HopLimits::default();
+    let total = rate("total", default.total);
+    let limits = HopLimits { per_prefix: rate("per_prefix", default.per_prefix.min(total)), total };
+    let spot = section.spot();
+    section.finish();
+    Some(At { value: limits, spot })
 }
 
 /// `[[interface]]`.

@@ -96,6 +96,7 @@ const MAIN_KEYS: &[&str] = &[
     "unmatched",
     "source",
     "allowed_senders",
+    "hop_limits",
     "control",
     "bgp",
     "bmp",

@@ -211,6 +211,20 @@ fn a_seed_in_the_file_itself_wants_a_private_file() {
 }
 
 #[test]
+fn limits_on_hops_have_defaults() {
+    let limits = |text: &str| {
+        let limits = loaded(&backend(text)).config.hop_limits;
+        (limits.per_prefix, limits.total)
+    };
+    assert_eq!(limits(""), (50_000, 500_000));
+    assert_eq!(limits("[hop_limits]\nper_prefix = 100\n"), (100, 500_000));
+    assert_eq!(limits("hop_limits = { total = 0 }\n"), (0, 0));
+    // One prefix alone never has more than all.
+    assert_eq!(limits("[hop_limits]\ntotal = 2000\n"), (2000, 2000));
+    assert_eq!(limits("[hop_limits]\nper_prefix = 7\ntotal = 100000000\n"), (7, 100_000_000));
+}
+
+#[test]
 fn networks_and_addresses_alone() {
     let text = format!("{BACKEND}{INTERFACE}").replace("[\"10.0.0.0/24\"]", "[\"10.0.0.1\", \"fd00::/64\"]");
     let config = loaded(&text).config;

@@ -270,3 +270,13 @@ fn columns_count_characters() {
     let places: Vec<_> = problems.iter().flat_map(|p| &p.0).map(|p| (p.line, p.column)).collect();
     assert_eq!(places, [(4, 18), (4, 47)]);
 }
+
+#[test]
+fn limits_on_hops() {
+    mistakes("[hop_limits]\nper_prefix = -1 #~ hop_limits.per_prefix: | packets a second, from 0\n");
+    mistakes("[hop_limits]\ntotal = 100000001 #~ hop_limits.total: | to 100000000\n");
+    mistakes("[hop_limits]\ntotal = \"many\" #~ hop_limits.total: must be a whole number\n");
+    mistakes(
+        "[hop_limits]\nper_prefx = 1 #~ hop_limits.per_prefx: unknown key | did you mean `per_prefix`?\n",
+    );
+}

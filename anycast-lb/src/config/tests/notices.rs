@@ -157,3 +157,18 @@ fn too_few_slots_for_a_pool() {
     let found = about_slots(&pool_of(10, 1, "slots = 8192"));
     assert!(found[0].starts_with("6 ") && found[0].contains("gets 8; slots = 65536"), "{found:?}");
 }
+
+#[test]
+fn limits_on_hops_that_do_what_one_may_not_mean() {
+    let vip = "[[vip]]\naddress = \"203.0.113.1\"\nprotocol = \"any\"\n";
+    let limits = |limits: &str| backend(&format!("[hop_limits]{limits}\n{vip}"));
+    assert_notices(&limits(" #~ hop_limits: lets nothing be sent on\ntotal = 0"));
+    assert_notices(&limits(" #~ hop_limits: lets nothing be sent on\nper_prefix = 0"));
+    assert_notices(&limits(
+        " #~ per_prefix = 1000 limits nothing | total = 999\nper_prefix = 1000\ntotal = 999",
+    ));
+    assert_notices(&limits("\nper_prefix = 1000\ntotal = 1000"));
+    // On an ingress node it is of no concern.
+    let found = notices(&ingress("[hop_limits]\ntotal = 0\n"));
+    assert!(!found.iter().any(|notice| notice.contains("hop_limits")), "{found:?}");
+}

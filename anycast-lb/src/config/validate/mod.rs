@@ -42,6 +42,7 @@ pub(super) fn validate(
     let seed = node::seed(global, role, files, surroundings, report);
     let seed_previous = node::seed_previous(global, role, seed.as_ref(), files, surroundings, report);
     node::allowed_senders(global, role, report);
+    let hop_limits = node::hop_limits(global, role, report);
     node::sources(&draft, role, report);
     node::prefixes(&draft, role, report);
     pools::check(&draft.pools, report);
@@ -83,6 +84,7 @@ pub(super) fn validate(
         vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),
         prefixes: draft.prefixes.into_iter().map(|p| p.value).collect(),
         allowed_senders: draft.global.allowed_senders.into_iter().map(|n| n.value).collect(),
+        hop_limits,
         metrics: draft.metrics,
     })
 }

@@ -12,7 +12,7 @@ use crate::config::scalar::family;
 use crate::config::schema::{Draft, Global, SeedSource, TOP};
 use crate::config::secret::{SecretError, parse_seed, read_seed};
 use crate::config::source::{MAIN, SourceFile, beside};
-use crate::model::{Encapsulation, Interface, Role, Seed};
+use crate::model::{Encapsulation, HopLimits, Interface, Role, Seed};
 
 /// Site of a node that names none.
 const DEFAULT_POP: &str = "default";
@@ -180,6 +180,31 @@ pub(super) fn allowed_senders(global: &Global, role: Option<Role>, report: &Repo
         );
     }
     unique(&global.allowed_senders, "allowed_senders", report);
+}
+
+/// Limits of a backend; an ingress node, which sends nothing on, does not look at them.
+pub(super) fn hop_limits(global: &Global, role: Option<Role>, report: &Report<'_>) -> HopLimits {
+    let Some(At { value: limits, spot }) = global.hop_limits else { return HopLimits::default() };
+    if role != Some(Role::Backend) {
+        return limits;
+    }
+    if limits.per_prefix == 0 || limits.total == 0 {
+        report.notice(
+            spot,
+            "hop_limits",
+            "lets nothing be sent on: flows whose backend another node does not list first will break",
+        );
+    } else if limits.per_prefix > limits.total {
+        report.notice(
+            spot,
+            "hop_limits",
+            format!(
+                "per_prefix = {} limits nothing beyond total = {}: one client prefix can use up all of it",
+                limits.per_prefix, limits.total
+            ),
+        );
+    }
+    limits
 }
 
 pub(super) fn prefixes(draft: &Draft, role: Option<Role>, report: &Report<'_>) {

@@ -44,6 +44,12 @@ pub struct ListedBackend {
     pub address: IpAddr,
     /// `filling`, `active` or `draining`.
     pub state: String,
+    /// The weight that it has, or is about to have. Older releases do not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub weight: Option<u32>,
+    /// Whether it is down there: then it may be listed no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub down: bool,
 }
 
 /// Flows that the kernel of a backend holds.

@@ -22,6 +22,7 @@ use crate::control::remote_client::{RemoteError, ask};
 use crate::control::server::remote_router;
 use crate::control::tls::{Credentials, Settings};
 use crate::daemon::testing::{backend_address, config};
+use crate::membership::Join;
 use crate::model::{Peer, Protocol, VipKey};
 use crate::peers::driver;
 
@@ -275,8 +276,8 @@ async fn a_join_is_over_when_the_peer_lists_the_newcomer_and_not_before() {
     let add = json!({"pool": "web", "address": "10.0.0.13"});
     here.ask(Method::POST, "/v1/backends", add.clone()).await.expect("it is added");
     let since = Instant::now();
-    let newcomer = backend_address(13);
-    while here.api.peers.lock().everyone_lists("web", newcomer, since) != Some(false) {
+    let join = Join { key: ("web".to_owned(), backend_address(13)), since, weight: 100 };
+    while here.api.peers.lock().everyone_lists(&join) != Some(false) {
         assert!(since.elapsed() < DEADLINE);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -8,7 +8,7 @@ use crate::control::api::{self, ListedBackend, NodeReport, PoolReport};
 use crate::daemon::Failure;
 use crate::daemon::run::View;
 use crate::flows::VipFlows;
-use crate::membership::State;
+use crate::membership::{Health, State};
 
 /// What other nodes want to know of this one.
 pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
@@ -18,9 +18,13 @@ pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
         let owners = view.dataplane.owners(&p.name)?;
         let in_force =
             p.backends.iter().filter_map(|b| Some((b, view.core.report(now, &p.name, b.address)?)));
-        let listed = in_force
-            .filter(|(_, report)| report.state != State::Gone)
-            .map(|(b, report)| ListedBackend { address: b.address, state: report.state.name().to_owned() });
+        let listed =
+            in_force.filter(|(_, report)| report.state != State::Gone).map(|(b, report)| ListedBackend {
+                address: b.address,
+                state: report.state.name().to_owned(),
+                weight: Some(report.coming_weight.unwrap_or(report.weight)),
+                down: report.health == Health::Down,
+            });
         Ok(PoolReport {
             pool: p.name.clone(),
             owners: owners.fingerprint,
@@ -33,7 +37,7 @@ pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
         pop: config.pop.clone(),
         generation: view.core.generation(),
         placement: abi::PLACEMENT,
-        seed_fingerprint: config.seed.as_ref().map(crate::daemon::wiring::seed_fingerprint),
+        seed_fingerprint: config.seed.as_ref().map(crate::model::Seed::fingerprint),
         pools: pools.collect::<Result<_, Failure>>()?,
     })
 }

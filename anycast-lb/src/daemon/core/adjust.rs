@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Action, Core, Outcome, Ticket};
 use crate::daemon::diff::{self, Difference};
 use crate::daemon::{Code, Failure};
-use crate::membership::{Health, Key, Membership, Report, Transition};
+use crate::membership::{Health, Join, Membership, Report, Transition};
 
 /// How long after a refused step the next attempt is made.
 const RETRY: Duration = Duration::from_secs(5);
@@ -100,18 +100,18 @@ impl Core {
         self.adjust(Step { next, transitions, reply: None }, out);
     }
 
-    /// Backends that join, and since when: the other nodes may list them before their time is over.
-    pub fn filling(&self) -> Vec<(Key, Instant)> {
-        self.adjuster.membership.filling()
+    /// The joins under way: the other nodes may know of them before their time is over.
+    pub fn joins(&self) -> Vec<Join> {
+        self.adjuster.membership.joins()
     }
 
-    /// All other nodes list these. What comes during a change is said again later.
-    pub(super) fn listed(&mut self, keys: &[Key], out: &mut Vec<Action>) {
+    /// All other nodes know of these. What comes during a change is said again later.
+    pub(super) fn listed(&mut self, joins: &[Join], out: &mut Vec<Action>) {
         if !self.serving || !self.is_idle() {
             return;
         }
         let mut next = self.adjuster.membership.clone();
-        let transitions: Vec<_> = keys.iter().filter_map(|key| next.set_listed(key)).collect();
+        let transitions: Vec<_> = joins.iter().flat_map(|join| next.set_listed(join)).collect();
         if !transitions.is_empty() {
             self.adjust(Step { next, transitions, reply: None }, out);
         }

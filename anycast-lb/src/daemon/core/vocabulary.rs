@@ -7,7 +7,7 @@ use super::HealthReport;
 use crate::daemon::Failure;
 use crate::daemon::diff::Difference;
 use crate::daemon::ports::Change;
-use crate::membership::{InForce, Key};
+use crate::membership::{InForce, Join};
 use crate::model::{Config, Interface};
 use crate::neighbour::{Event as NeighbourEvent, Resolution};
 
@@ -60,8 +60,8 @@ pub enum Event {
     Neighbour(NeighbourEvent),
     /// Somebody has looked at a backend.
     Health(HealthReport),
-    /// All other nodes list these backends.
-    Listed(Vec<Key>),
+    /// All other nodes know of these joins, and list the backends.
+    Listed(Vec<Join>),
     /// Answer to [`Action::AskFlows`], from those that gave one.
     Flows(Vec<(IpAddr, u64)>),
     /// A deadline has passed.

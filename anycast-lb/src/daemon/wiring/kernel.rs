@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use anycast_lb_common::abi::{Counter, Verdict};
 
+use super::history_file::HistoryFile;
 use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
@@ -17,13 +18,14 @@ use crate::neighbour::Resolution;
 /// The maps and programs, and what was put into them.
 pub struct Kernel {
     dataplane: Dataplane,
+    history: HistoryFile,
     owners: BTreeMap<String, Owners>,
 }
 
 impl Kernel {
-    /// Around an opened data plane.
-    pub fn new(dataplane: Dataplane) -> Self {
-        Kernel { dataplane, owners: BTreeMap::new() }
+    /// Around an opened data plane, whose history is kept in a file.
+    pub fn new(dataplane: Dataplane, history: HistoryFile) -> Self {
+        Kernel { dataplane, history, owners: BTreeMap::new() }
     }
 }
 
@@ -38,6 +40,9 @@ impl DataplanePort for Kernel {
 
     fn apply(&mut self, in_force: &InForce) -> Result<(), Failure> {
         self.dataplane.apply_in_force(in_force.clone())?;
+        if let Some(history) = self.dataplane.new_history() {
+            self.history.save(history);
+        }
         self.owners = owners::of_all(&in_force.config);
         Ok(())
     }

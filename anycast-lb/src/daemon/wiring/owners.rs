@@ -24,6 +24,7 @@ fn of(config: &Config, pool: &Pool, seed: [u8; 16]) -> Owners {
         // Nothing else carries a list.
         hops: if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 },
     };
+    // Whatever this node believes of health, as nodes are compared by it.
     let sites = Sites::of(pool, &config.pop, &config.drained_pops);
     let candidates = candidates(pool, &config.pop, sites.owner);
     let table = build(&spec, &candidates);

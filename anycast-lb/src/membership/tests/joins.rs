@@ -32,19 +32,71 @@ fn a_new_backend_fills_first() {
 #[test]
 fn a_join_is_over_when_everybody_lists_the_newcomer() {
     let mut bench = Bench::new();
-    let key = |last| ("web".to_owned(), backend_address(last));
     bench.want(|b| b.push(backend(13)));
-    let since = bench.now;
+    let join = bench.join(13, bench.now, 100);
     bench.pass(MOMENT);
-    assert_eq!(bench.membership.filling(), [(key(13), since)]);
-    assert_eq!(bench.membership.set_listed(&key(11)), None, "it does not fill");
-    let ended = bench.membership.set_listed(&key(13)).map(|t| t.to_string());
-    assert_eq!(ended.as_deref(), Some("backend web 10.0.0.13 is active"));
+    assert_eq!(bench.membership.joins(), std::slice::from_ref(&join));
+    assert_eq!(bench.listed(&bench.join(11, join.since, 100)), [""; 0], "it does not fill");
+    assert_eq!(bench.listed(&join), ["backend web 10.0.0.13 is active"]);
     assert_eq!((bench.state(13), bench.membership.deadline()), (State::Active, None));
     // What the operator has configured so, nobody else ends.
     bench.want_state(13, BackendState::Filling);
-    assert_eq!(bench.membership.filling(), []);
-    assert_eq!(bench.membership.set_listed(&key(13)), None);
+    assert_eq!(bench.membership.joins(), []);
+    assert_eq!(bench.listed(&join), [""; 0]);
+}
+
+#[test]
+fn a_raised_weight_is_in_force_when_everybody_knows_it() {
+    let mut bench = Bench::new();
+    bench.want(|b| named(b, 12).weight = 300);
+    let join = bench.join(12, bench.now, 300);
+    assert_eq!(bench.membership.joins(), std::slice::from_ref(&join));
+    bench.pass(MOMENT);
+    // Raised again meanwhile: what the others know of is not that.
+    bench.want(|b| named(b, 12).weight = 400);
+    assert_eq!(bench.listed(&join), [""; 0]);
+    assert_eq!(bench.report(12).weight, 100);
+    let again = bench.join(12, bench.now, 400);
+    assert_eq!(bench.listed(&again), ["backend web 10.0.0.12 has weight 400"]);
+    assert_eq!((bench.report(12).weight, bench.membership.deadline()), (400, None));
+}
+
+#[test]
+fn regained_health_is_in_force_when_everybody_lists_the_backend() {
+    let mut bench = Bench::new();
+    bench.health(12, Health::Down);
+    assert_eq!(bench.membership.joins(), [], "nobody waits for one that is down");
+    bench.pass(DEAD_HOLD);
+    bench.health(12, Health::Up);
+    let join = bench.join(12, bench.now, 100);
+    assert_eq!(bench.membership.joins(), std::slice::from_ref(&join));
+    // Down and up again meanwhile.
+    bench.pass(MOMENT);
+    bench.health(12, Health::Down);
+    assert_eq!(bench.listed(&join), [""; 0]);
+    bench.health(12, Health::Up);
+    assert_eq!(bench.listed(&join), [""; 0], "that was the join before");
+    assert_eq!(bench.standing(12).fitness, Fitness::Returning);
+    let again = bench.join(12, bench.now, 100);
+    assert_eq!(bench.listed(&again), ["backend web 10.0.0.12 is active"]);
+    assert_eq!((bench.standing(12).fitness, bench.membership.deadline()), (Fitness::Fit, None));
+}
+
+#[test]
+fn joins_of_one_backend_end_together_when_the_last_of_them_is_known() {
+    let mut bench = Bench::new();
+    bench.health(12, Health::Down);
+    bench.health(12, Health::Up);
+    let returned = bench.join(12, bench.now, 100);
+    bench.pass(MOMENT);
+    bench.want(|b| named(b, 12).weight = 300);
+    assert_eq!(bench.listed(&returned), [""; 0]);
+    let both = bench.join(12, bench.now, 300);
+    assert_eq!(
+        bench.listed(&both),
+        ["backend web 10.0.0.12 has weight 300", "backend web 10.0.0.12 is active"]
+    );
+    assert_eq!(bench.membership.deadline(), None);
 }
 
 #[test]

@@ -47,6 +47,15 @@ impl Bench {
         self.membership.tick(self.now).iter().map(ToString::to_string).collect()
     }
 
+    fn join(&self, last: u8, since: Instant, weight: u32) -> Join {
+        Join { key: ("web".to_owned(), backend_address(last)), since, weight }
+    }
+
+    /// All other nodes know of a join; what has come about, as text.
+    fn listed(&mut self, join: &Join) -> Vec<String> {
+        self.membership.set_listed(join).iter().map(ToString::to_string).collect()
+    }
+
     fn report(&self, last: u8) -> Report {
         self.membership.report(self.now, "web", backend_address(last)).expect("it is there")
     }

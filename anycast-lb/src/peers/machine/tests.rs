@@ -13,9 +13,12 @@ fn backend(last: u8) -> IpAddr {
 }
 
 fn report(node: &str, owners: &str, listed: &[(u8, &str)]) -> NodeReport {
-    let listed = listed
-        .iter()
-        .map(|(last, state)| ListedBackend { address: backend(*last), state: (*state).to_owned() });
+    let listed = listed.iter().map(|(last, state)| ListedBackend {
+        address: backend(*last),
+        state: (*state).to_owned(),
+        weight: Some(100),
+        down: false,
+    });
     NodeReport {
         node: node.to_owned(),
         pop: "fra1".to_owned(),
@@ -49,8 +52,13 @@ fn own(listed: &[(u8, &str)]) -> Own {
         .collect();
     let start = *START;
     let joins = listed.iter().filter(|(_, state)| *state == "filling");
-    let filling = joins.map(|(last, _)| (("web".to_owned(), backend(*last)), start)).collect();
-    Own::new(&config, report("n1", "0001", listed), filling)
+    let joins = joins.map(|(last, _)| join(*last, start)).collect();
+    Own::new(&config, report("n1", "0001", listed), joins)
+}
+
+/// A join to weight 100.
+fn join(last: u8, since: Instant) -> Join {
+    Join { key: ("web".to_owned(), backend(last)), since, weight: 100 }
 }
 
 fn machine(listed: &[(u8, &str)]) -> Machine {
@@ -124,7 +132,7 @@ fn at_another_site_only_seed_and_placement_are_compared() {
 fn everyone_lists_a_newcomer_when_all_have_said_so_since() {
     let start = Instant::now();
     let mut machine = machine(JOINING);
-    let lists = |machine: &Machine, since| machine.everyone_lists("web", backend(12), since);
+    let lists = |machine: &Machine, since| machine.everyone_lists(&join(12, since));
     assert_eq!(lists(&machine, start), None);
     asked(&mut machine, start);
     machine.node_answered(start, "n2", Ok(report("n2", "0001", JOINING)));
@@ -139,14 +147,50 @@ fn everyone_lists_a_newcomer_when_all_have_said_so_since() {
     machine.node_answered(later, "n2", Ok(report("n2", "0001", JOINING)));
     machine.node_answered(later, "n3", Ok(report("n3", "0001", JOINING)));
     assert_eq!(lists(&machine, later), Some(true));
-    assert_eq!(machine.listed(), [("web".to_owned(), backend(12))]);
+    assert_eq!(machine.listed(), [join(12, *START)]);
+}
+
+#[test]
+fn a_raised_weight_is_known_when_all_have_the_same_and_a_return_when_nobody_says_down() {
+    let start = *START;
+    // Active all the time: only the join shows.
+    let mut own = own(QUIET);
+    own.changing = false;
+    let mut machine = Machine::default();
+    for (weight, says, expected) in [
+        (300, (Some(100), false), Some(false)),
+        (300, (Some(300), false), Some(true)),
+        (300, (Some(300), true), Some(false)),
+        (100, (Some(100), true), Some(false)),
+        (100, (Some(100), false), Some(true)),
+        (300, (None, false), Some(true)),
+    ] {
+        own.joins = vec![Join { weight, ..join(11, start) }];
+        machine.configure(own.clone());
+        let mut theirs = report("n3", "0001", QUIET);
+        (theirs.pools[0].listed[0].weight, theirs.pools[0].listed[0].down) = says;
+        asked(&mut machine, start);
+        machine.node_answered(start, "n2", Ok(NodeReport { node: "n2".to_owned(), ..theirs.clone() }));
+        machine.node_answered(start, "n3", Ok(theirs));
+        let raise = own.joins[0].clone();
+        assert_eq!(machine.everyone_lists(&raise), expected, "{weight}: {says:?}");
+        assert_eq!(machine.listed(), if expected == Some(true) { vec![raise] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_raise_is_asked_about_often() {
+    let quiet = own(QUIET);
+    assert!(!quiet.changing);
+    let config = crate::daemon::testing::config();
+    assert!(Own::new(&config, quiet.report, vec![join(11, *START)]).changing);
 }
 
 #[test]
 fn one_silent_peer_makes_it_unknown_until_it_answers_again() {
     let start = Instant::now();
     let mut machine = machine(JOINING);
-    let lists = |machine: &Machine| machine.everyone_lists("web", backend(12), start);
+    let lists = |machine: &Machine| machine.everyone_lists(&join(12, start));
     for (second, answer, expected) in [
         (0, Ok(report("n3", "0001", JOINING)), Some(true)),
         (1, Err("no answer in 3 s".to_owned()), None),
@@ -174,9 +218,9 @@ fn a_peer_without_the_pool_has_no_say_and_without_peers_nothing_is_known() {
     let mut without = report("n3", "0001", QUIET);
     "dns".clone_into(&mut without.pools[0].pool);
     machine.node_answered(start, "n3", Ok(without));
-    assert_eq!(machine.everyone_lists("web", backend(12), start), Some(true));
+    assert_eq!(machine.everyone_lists(&join(12, start)), Some(true));
     machine.configure(Own { peers: Vec::new(), ..own(JOINING) });
-    assert_eq!(machine.everyone_lists("web", backend(12), start), None);
+    assert_eq!(machine.everyone_lists(&join(12, start)), None);
 }
 
 #[test]

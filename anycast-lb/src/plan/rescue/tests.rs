@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::super::tests::{Maps, backend, config, pool};
 use super::super::{Plan, PlannedTable};
 use super::*;
-use crate::model::{BackendState, TableKind};
+use crate::membership::{Fitness, InForce, Standings};
+use crate::model::TableKind;
 
 /// A backend 10.0.0.`n` at `site`.
 fn at(n: u8, site: &str) -> Backend {
@@ -43,6 +44,20 @@ fn planned(pool: &Pool, home: &str, drained: &[&str]) -> Plan {
     config.pop = home.to_owned();
     config.drained_pops = names(drained);
     Maps::default().apply(&config).expect("plan")
+}
+
+fn lists_in_force(pool: &Pool, home: &str, drained: &[&str], standings: &Standings) -> Vec<Vec<u8>> {
+    let mut config = config(vec![pool.clone()], vec![]);
+    config.pop = home.to_owned();
+    config.drained_pops = names(drained);
+    let in_force = InForce { config, standings: standings.clone() };
+    lists(&Maps::default().apply_in_force(&in_force).expect("plan"))
+}
+
+/// A backend of the pool "web" that is down.
+fn down(standings: &mut Standings, n: u8, held: bool) {
+    let standing = Standing { fitness: Fitness::Failed { held }, ..Standing::default() };
+    standings.set(("web".to_owned(), backend(n).address), standing);
 }
 
 fn lists_at(pool: &Pool, home: &str, drained: &[&str]) -> Vec<Vec<u8>> {
@@ -161,6 +176,84 @@ fn a_pop_without_backends_of_its_own_still_rescues() {
     }
 }
 
+/// The world with four backends in Singapore: 3, 4, 7 and 8.
+fn larger_world() -> Pool {
+    let mut pool = Pool { slots: 1024, ..world() };
+    pool.backends.extend([at(7, "sin1"), at(8, "sin1")]);
+    pool
+}
+
+#[test]
+fn another_pop_s_failed_owner_is_stood_in_for_and_listed_last_of_its_pop() {
+    let pool = larger_world();
+    let healthy = lists_at(&pool, "fra1", &[]);
+    for held in [true, false] {
+        let mut standings = Standings::default();
+        down(&mut standings, 3, held);
+        let in_fra1 = lists_in_force(&pool, "fra1", &[], &standings);
+        let in_sin1 = lists_in_force(&pool, "sin1", &[], &standings);
+        let mut stood_in = 0;
+        for ((list, before), in_sin1) in in_fra1.iter().zip(&healthy).zip(&in_sin1) {
+            assert_eq!(list[..2], before[..2], "nothing changes for the flows of this PoP");
+            assert_eq!(list[2], in_sin1[0], "who takes new flows in Singapore");
+            let theirs: Vec<u8> = list[2..].iter().copied().filter(|n| [3, 4, 7, 8].contains(n)).collect();
+            if before[2] == 3 {
+                stood_in += 1;
+                assert_ne!(theirs[0], 3);
+                assert_eq!(theirs.last() == Some(&3), held, "{list:?}");
+            } else {
+                assert!(list[2] == before[2] && !theirs.contains(&3), "{list:?}");
+            }
+        }
+        assert!(stood_in > 1024 / 8);
+    }
+}
+
+#[test]
+fn a_drained_pop_s_new_flows_go_to_healthy_backends() {
+    let pool = larger_world();
+    let mut standings = Standings::default();
+    down(&mut standings, 3, true);
+    let lists = lists_in_force(&pool, "fra1", &["fra1"], &standings);
+    let in_sin1 = lists_in_force(&pool, "sin1", &["fra1"], &standings);
+    for (list, in_sin1) in lists.iter().zip(&in_sin1) {
+        assert!(list[0] == in_sin1[0] && [4, 7, 8].contains(&list[0]), "{list:?}");
+        assert!([1, 2].contains(&list[1]), "the flows that began here");
+    }
+    // Nobody is healthy there: the next PoP takes them; and nobody anywhere: the first one after all.
+    for n in [4, 7, 8] {
+        down(&mut standings, n, true);
+    }
+    let lists = lists_in_force(&pool, "fra1", &["fra1"], &standings);
+    assert!(lists.iter().all(|list| [5, 6].contains(&list[0])));
+    for n in [5, 6] {
+        down(&mut standings, n, true);
+    }
+    let lists = lists_in_force(&pool, "fra1", &["fra1"], &standings);
+    assert!(lists.iter().all(|list| [3, 4, 7, 8].contains(&list[0])));
+}
+
+#[test]
+fn who_is_about_to_own_a_slot_in_another_pop_is_listed_behind_its_owner() {
+    // In Singapore 7 fills, and 8 is about to have four times the weight.
+    let (mut first, mut second) = (larger_world(), larger_world());
+    first.backends[6].state = BackendState::Filling;
+    second.backends[7].weight = 400;
+    let mut standings = Standings::default();
+    let raised = Standing { coming_weight: Some(400), ..Standing::default() };
+    standings.set(("web".to_owned(), backend(8).address), raised);
+    let before = lists_in_force(&first, "fra1", &[], &standings);
+    let mut gained = BTreeSet::new();
+    for (list, after) in before.iter().zip(&lists_at(&second, "sin1", &[])) {
+        assert_ne!(list[2], 7, "it owns nothing yet");
+        if list[2] != after[0] {
+            assert_eq!(list[3], after[0], "{list:?}");
+            gained.insert(after[0]);
+        }
+    }
+    assert!(gained.contains(&7) && gained.contains(&8), "{gained:?}");
+}
+
 fn states() -> impl Strategy<Value = BackendState> {
     prop_oneof![
         3 => Just(BackendState::Active),
@@ -169,11 +262,20 @@ fn states() -> impl Strategy<Value = BackendState> {
     ]
 }
 
+fn fitness() -> impl Strategy<Value = Fitness> {
+    prop_oneof![
+        4 => Just(Fitness::Fit),
+        1 => Just(Fitness::Returning),
+        1 => any::<bool>().prop_map(|held| Fitness::Failed { held }),
+    ]
+}
+
 proptest! {
-    /// The first that a node lists of another PoP is the owner there, whatever the membership.
+    /// The first that a node lists of another PoP is the one that takes new flows there, whatever the
+    /// membership and whoever is down.
     #[test]
     fn pops_agree_on_who_owns_a_slot(
-        members in prop::collection::vec((0usize..3, 1u32..400, states()), 1..14),
+        members in prop::collection::vec((0usize..3, 1u32..400, states(), fitness()), 1..14),
         maglev in any::<bool>(),
         margin_ppm in prop_oneof![Just(0u32), Just(35_000)],
     ) {
@@ -182,7 +284,10 @@ proptest! {
         let mut pool = Pool { backends: vec![], table: kind, margin_ppm, ..world() };
         let mut site_of = BTreeMap::new();
         let mut active: BTreeSet<&str> = BTreeSet::new();
-        for (n, (site, weight, state)) in (1..).zip(members) {
+        let mut standings = Standings::default();
+        for (n, (site, weight, state, fitness)) in (1..).zip(members) {
+            let standing = Standing { fitness, ..Standing::default() };
+            standings.set(("web".to_owned(), backend(n).address), standing);
             pool.backends.push(Backend { weight, state, ..at(n, SITES[site]) });
             site_of.insert(n, SITES[site]);
             if state == BackendState::Active {
@@ -191,7 +296,7 @@ proptest! {
         }
         let by_home: BTreeMap<&str, Vec<Vec<u8>>> =
             SITES.into_iter().filter(|home| !planned(&pool, home, &[]).pools[0].table.location().eq(&Default::default()))
-                .map(|home| (home, lists_at(&pool, home, &[]))).collect();
+                .map(|home| (home, lists_in_force(&pool, home, &[], &standings))).collect();
         for (home, lists) in &by_home {
             for (slot, list) in lists.iter().enumerate() {
                 let listed: Vec<u8> = list.iter().copied().filter(|n| *n != 0).collect();

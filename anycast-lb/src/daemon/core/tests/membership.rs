@@ -62,15 +62,28 @@ fn an_added_backend_becomes_active_by_itself() {
 fn an_added_backend_becomes_active_when_all_other_nodes_list_it() {
     let mut bench = Bench::serving();
     bench.add_and_resolve(1, 13);
-    let key = ("web".to_owned(), backend_address(13));
-    let filling = bench.core.filling();
-    assert_eq!(filling.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&key]);
-    bench.feed(Event::Listed(vec![key.clone()]));
+    let joins = bench.core.joins();
+    let keys: Vec<_> = joins.iter().map(|join| join.key.clone()).collect();
+    assert_eq!(keys, [("web".to_owned(), backend_address(13))]);
+    bench.feed(Event::Listed(joins.clone()));
     assert_eq!(bench.in_table(13), Some((BackendState::Active, 100)));
-    assert_eq!((bench.core.filling(), bench.core.deadline()), (Vec::new(), None));
+    assert_eq!((bench.core.joins(), bench.core.deadline()), (Vec::new(), None));
     bench.fake.world().calls.clear();
-    bench.feed(Event::Listed(vec![key]));
+    bench.feed(Event::Listed(joins));
     assert_eq!(bench.calls(), Vec::<String>::new(), "said twice, done once");
+}
+
+#[test]
+fn a_raised_weight_and_regained_health_are_in_force_when_all_other_nodes_know_of_them() {
+    let mut bench = Bench::serving();
+    bench.order(1, weigh(11, 300));
+    bench.report(2, 12, Health::Down);
+    bench.report(3, 12, Health::Up);
+    let joins = bench.core.joins();
+    assert_eq!(joins.len(), 2);
+    bench.feed(Event::Listed(joins));
+    assert_eq!(bench.in_table(11), Some((BackendState::Active, 300)));
+    assert_eq!((bench.fitness(12), bench.core.deadline()), (Fitness::Fit, None));
 }
 
 #[test]
