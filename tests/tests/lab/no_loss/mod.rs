@@ -3,6 +3,7 @@
 
 mod changes;
 mod false_alarm;
+mod flood;
 mod seed;
 mod skew;
 mod udp;

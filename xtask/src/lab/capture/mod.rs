@@ -1,5 +1,6 @@
 //! Packets as they are on a wire of the lab, and what is wrong with them.
 
+mod census;
 mod inject;
 pub mod tunnel;
 pub mod verify;
@@ -21,6 +22,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
 
+pub use census::Census;
 pub use inject::inject;
 pub use tunnel::{Carrier, Tunnel, expect_clean};
 pub use watch::{Checked, Watch};
