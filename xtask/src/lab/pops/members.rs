@@ -17,7 +17,9 @@ impl PopLab {
                 let address = |index| of(plan::backend(pop, index), family);
                 match *change {
                     Change::Join(index) => {
-                        self.command(&["backend", "add", &address(index), "--pool", pool])?;
+                        let words =
+                            ["backend", "add", &address(index), "--pool", pool, "--pop", plan::NAMES[pop]];
+                        self.command(&words)?;
                     }
                     Change::Drain(index) => {
                         self.command(&["backend", "drain", &address(index), "--pool", pool])?;
