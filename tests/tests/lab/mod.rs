@@ -1,6 +1,7 @@
 //! Stories told in network namespaces of their own.
 
 mod agreement;
+mod connected;
 mod encapsulation;
 mod errors;
 mod fragments;
@@ -10,6 +11,7 @@ mod instances;
 mod namespace;
 mod neighbour;
 mod network_changes;
+mod pops;
 mod port_reuse;
 mod reload;
 mod restart;

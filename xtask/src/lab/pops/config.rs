@@ -52,7 +52,7 @@ pub fn ingress(node: &str, pop: usize, index: usize, run: &Path, forwarding: For
                 let _ = write!(text, "[[pool.backend]]\naddress = \"{address}\"\npop = \"{name}\"\n");
             }
         }
-        let _ = write!(text, "{}pool = \"{pool}\"\n", vip(family));
+        let _ = writeln!(text, "{}pool = \"{pool}\"", vip(family));
     }
     for prefix in [PREFIX_V4, PREFIX_V6] {
         let _ = write!(text, "\n[[prefix]]\nprefix = \"{prefix}\"\n");
