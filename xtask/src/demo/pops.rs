@@ -119,6 +119,8 @@ impl Story<'_> {
         self.lab.wait_joined()?;
         let text = "at once: fra-ing0 announces its routes again, backend fra-be1 drains";
         self.changes(text, &[Change::Announce(WITHDRAWN), Change::Drain(DRAINS)], BETWEEN)?;
+        let held = self.lab.held(FRANKFURT, DRAINS)?;
+        self.console.say(&format!("  fra-be1 keeps {held} connections and takes no new ones"));
 
         let name = self.lab.ingress(SINGAPORE, KILLED).name().to_owned();
         let lab = &mut self.lab;

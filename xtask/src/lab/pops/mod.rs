@@ -119,6 +119,12 @@ impl PopLab {
         answer.with_context(|| format!("a new connection from {}", NAMES[pop]))
     }
 
+    /// Connections that the kernel of a backend holds, by its balancer's word.
+    pub fn held(&self, pop: usize, backend: usize) -> Result<u64> {
+        let flows = self.pops[pop].backends[backend].cli(&["flows", "--json"])?.json()?;
+        flows["total"].as_u64().context("no total")
+    }
+
     /// Packets that backends of a PoP sent on.
     pub fn hops(&self, pop: usize) -> Result<u64> {
         packets(&self.pops[pop].backends, "hop")
