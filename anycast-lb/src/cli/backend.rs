@@ -27,7 +27,9 @@ pub enum Backend {
     #[command(after_help = "Example:\n  anycast-lb backend list")]
     List,
     /// Add a backend to a pool
-    #[command(after_help = "Example:\n  anycast-lb backend add 10.0.0.13 --pool web --weight 50")]
+    #[command(after_help = "Examples:\n  \
+        anycast-lb backend add 10.0.0.13 --pool web --weight 50\n  \
+        anycast-lb backend add 10.1.0.13 --pool web --pop sin1      (on the nodes of every PoP)")]
     Add(Add),
     /// Remove a backend, with the flows it has
     #[command(after_help = "Examples:\n  \
@@ -65,6 +67,9 @@ pub struct Add {
     /// Share relative to the others, 1 to 65535 (default 100)
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(WEIGHTS))]
     weight: Option<u32>,
+    /// Its site (default: the node's own)
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pop: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -143,6 +148,7 @@ impl Backend {
                     pool: add.pool,
                     address: add.address,
                     weight: add.weight,
+                    pop: add.pop,
                     expect_generation: add.change.expect_generation,
                 };
                 context.change(Method::POST, "/v1/backends", Some(&body)).await

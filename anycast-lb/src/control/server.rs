@@ -163,8 +163,8 @@ async fn remove_pool(
 }
 
 async fn add_backend(State(daemon): Daemon, Body(body): Body<AddBackend>) -> Response {
-    let AddBackend { pool, address, weight, expect_generation } = body;
-    edit(&daemon, expect_generation, vec![Edit::AddBackend { pool, address, weight }]).await
+    let AddBackend { pool, address, weight, pop, expect_generation } = body;
+    edit(&daemon, expect_generation, vec![Edit::AddBackend { pool, address, weight, pop }]).await
 }
 
 async fn remove_backend(

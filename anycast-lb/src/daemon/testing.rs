@@ -313,12 +313,12 @@ fn apply_edit(config: &mut Config, edit: &Edit) {
                     b.state = *state;
                 }
             }
-            Edit::AddBackend { pool: name, address, weight } if *name == pool.name => {
+            Edit::AddBackend { pool: name, address, weight, pop } if *name == pool.name => {
                 pool.backends.push(Backend {
                     address: *address,
                     weight: weight.unwrap_or(100),
                     state: BackendState::Active,
-                    pop: None,
+                    pop: pop.clone(),
                 });
             }
             Edit::RemoveBackend { address, .. } => pool.backends.retain(|b| b.address != *address),

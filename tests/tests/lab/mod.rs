@@ -1,6 +1,7 @@
 //! Stories told in network namespaces of their own.
 
 mod agreement;
+mod connected;
 mod encapsulation;
 mod errors;
 mod fragments;
@@ -11,6 +12,7 @@ mod namespace;
 mod neighbour;
 mod network_changes;
 mod no_loss;
+mod pops;
 mod port_reuse;
 mod redirector;
 mod reload;

@@ -16,6 +16,13 @@ use console::Console;
 
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without --scenario, three PoPs (Frankfurt, Singapore, Sao Paulo) announce the same prefixes. \
+    Hundreds of connections run while a backend joins, another drains, an ingress node withdraws and \
+    returns, a daemon is killed and restarted, an ingress node dies, and all of Frankfurt is withdrawn and \
+    returns. Then the same without hops (the owner of a flow alone is asked), and without a balancer.\n\n\
+    Examples:\n  cargo xtask demo\n  cargo xtask demo --scenario reroute\n  cargo xtask demo --json | tail -n 1"
+)]
 pub struct Arguments {
     /// Which scenario
     #[arg(long, value_name = "NAME", default_value = DEFAULT)]
@@ -28,7 +35,7 @@ pub struct Arguments {
     list: bool,
 }
 
-const DEFAULT: &str = "reroute";
+const DEFAULT: &str = "pops";
 
 /// Something to watch.
 struct Scenario {
@@ -40,21 +47,22 @@ struct Scenario {
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: DEFAULT,
-        about: "an ingress node is withdrawn and returns, a daemon is killed, a node crashes; then the same without balancer",
+        about: "three PoPs: members and ingress nodes go and come, then all of Frankfurt; the same with the owner only, and without balancer",
+        run: pops::all,
+    },
+    Scenario { name: "pops-balanced", about: "its first part alone", run: pops::balanced },
+    Scenario {
+        name: "reroute",
+        about: "one site: an ingress node is withdrawn and returns, a daemon is killed, a node crashes; then the same without balancer",
         run: reroute::both,
     },
     Scenario { name: "reroute-balanced", about: "its first half alone", run: reroute::balanced },
+    Scenario { name: "plain-ecmp", about: "its second half alone", run: reroute::plain },
     Scenario {
         name: "churn",
-        about: "an ingress node withdraws, a backend joins and another drains at once; then with the owner only, and without balancer",
+        about: "one site: an ingress node withdraws, a backend joins and another drains at once; then with the owner only, and without balancer",
         run: churn::all,
     },
-    Scenario {
-        name: "pops",
-        about: "three PoPs announce the same prefix; one withdraws it while connections run, and returns; then with the owner only",
-        run: pops::both,
-    },
-    Scenario { name: "plain-ecmp", about: "its second half alone", run: reroute::plain },
 ];
 
 /// Runs a scenario, after `prepare` has made sure that everything it needs is there; failure if a
@@ -62,7 +70,7 @@ const SCENARIOS: &[Scenario] = &[
 pub fn main(arguments: &Arguments, prepare: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
     if arguments.list {
         for scenario in SCENARIOS {
-            anstream::println!("{:<18} {}", scenario.name, scenario.about);
+            anstream::println!("{:<17} {}", scenario.name, scenario.about);
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -334,12 +334,13 @@ impl Lab {
             Family::V6 => ("-6", topology::PREFIX_V6),
         };
         let routes = self.topology.router.ip_json(&[flag, "route", "show", prefix])?;
-        Ok(count_next_hops(&routes))
+        Ok(live_devices(&routes).len())
     }
 }
 
-/// Next hops in what `ip -json route show PREFIX` prints, without those that lost their carrier.
-fn count_next_hops(routes: &serde_json::Value) -> usize {
+/// Egress interfaces of the next hops in what `ip -json route show PREFIX` prints, without those that
+/// lost their carrier.
+fn live_devices(routes: &serde_json::Value) -> Vec<&str> {
     let live = |hop: &&serde_json::Value| {
         let flags = hop["flags"].as_array().map_or(&[] as &[_], Vec::as_slice);
         !flags.iter().any(|flag| flag == "linkdown" || flag == "dead")
@@ -347,11 +348,13 @@ fn count_next_hops(routes: &serde_json::Value) -> usize {
     let routes = routes.as_array().map_or(&[] as &[_], Vec::as_slice);
     routes
         .iter()
-        .map(|route| match route["nexthops"].as_array() {
-            Some(hops) => hops.iter().filter(live).count(),
-            None => usize::from(live(&route)),
+        .flat_map(|route| match route["nexthops"].as_array() {
+            Some(hops) => hops.as_slice(),
+            None => std::slice::from_ref(route),
         })
-        .sum()
+        .filter(live)
+        .map(|hop| hop["dev"].as_str().unwrap_or_default())
+        .collect()
 }
 
 #[cfg(test)]
@@ -363,17 +366,18 @@ mod tests {
     #[test]
     fn next_hops_without_carrier_do_not_count() {
         let routes = json!([{"dst": "203.0.113.0/24", "flags": [], "nexthops": [
-            {"gateway": "10.1.0.2", "flags": []},
-            {"gateway": "10.1.1.2", "flags": ["dead", "linkdown"]},
-            {"gateway": "10.1.2.2", "flags": []},
+            {"gateway": "10.1.0.2", "dev": "ing0", "flags": []},
+            {"gateway": "10.1.1.2", "dev": "ing1", "flags": ["dead", "linkdown"]},
+            {"gateway": "10.1.2.2", "dev": "ing2", "flags": []},
         ]}]);
-        assert_eq!(count_next_hops(&routes), 2);
+        assert_eq!(live_devices(&routes), ["ing0", "ing2"]);
     }
 
     #[test]
     fn one_next_hop_is_printed_without_a_list() {
-        assert_eq!(count_next_hops(&json!([{"gateway": "10.1.0.2", "flags": []}])), 1);
-        assert_eq!(count_next_hops(&json!([])), 0);
+        let routes = json!([{"gateway": "10.1.0.2", "dev": "ix", "flags": []}]);
+        assert_eq!(live_devices(&routes), ["ix"]);
+        assert!(live_devices(&json!([])).is_empty());
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Run {
     pub requests: u64,
     /// Verified answers a second on the slowest flow that lived.
     pub slowest_flow_requests_per_second: f64,
+    /// Flows that landed on the PoP nearest to their client, in scenarios with several PoPs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_nearest_pop: Option<usize>,
     /// Flows by backend.
     pub spread: BTreeMap<String, u64>,
     /// Broken flows by reason.
@@ -54,6 +57,7 @@ impl Run {
             longest_stall_ms: outcome.longest_stall_ms(),
             requests: outcome.requests(),
             slowest_flow_requests_per_second: rounded(outcome.slowest_rate()),
+            at_nearest_pop: None,
             spread: outcome.spread(),
             reasons: outcome.reasons(),
             unhealthy_backends: unhealthy.clone(),
@@ -118,6 +122,11 @@ impl Summary {
         row("longest stall", &|run| format!("{} ms", run.longest_stall_ms));
         row("verified requests", &|run| run.requests.to_string());
         row("slowest flow", &|run| format!("{:.1}/s", run.slowest_flow_requests_per_second));
+        if columns.iter().any(|(_, run)| run.at_nearest_pop.is_some()) {
+            row("flows at their nearest PoP", &|run| {
+                run.at_nearest_pop.map_or_else(|| "-".to_owned(), |flows| flows.to_string())
+            });
+        }
         let backends: BTreeSet<_> = columns.iter().flat_map(|(_, run)| run.spread.keys()).collect();
         for backend in backends {
             row(&format!("flows on {backend}"), &|run| {
@@ -126,9 +135,11 @@ impl Summary {
         }
         row("short TCP flows", &|run| run.short.to_string());
         row("  failed", &|run| run.short_failed.to_string());
-        row("UDP datagrams", &|run| run.udp_sent.to_string());
-        row("  unanswered", &|run| run.udp_lost.to_string());
-        row("UDP flows that changed server", &|run| run.udp_moved.to_string());
+        if columns.iter().any(|(_, run)| run.udp_sent > 0) {
+            row("UDP datagrams", &|run| run.udp_sent.to_string());
+            row("  unanswered", &|run| run.udp_lost.to_string());
+            row("UDP flows that changed server", &|run| run.udp_moved.to_string());
+        }
         table.text
     }
 }

@@ -93,7 +93,9 @@ impl<'a> Texts<'a> {
                 self.add_pool(name, &fields)
             }
             Edit::RemovePool { name } => self.remove_pool(name),
-            Edit::AddBackend { pool, address, weight } => self.add_backend(pool, *address, *weight),
+            Edit::AddBackend { pool, address, weight, pop } => {
+                self.add_backend(pool, *address, *weight, pop.as_deref())
+            }
             Edit::RemoveBackend { pool, address } => {
                 self.backend(pool.as_deref().unwrap_or_default(), *address, |entry, text, layout| {
                     entry.removed(text, layout)
@@ -233,7 +235,13 @@ impl<'a> Texts<'a> {
         self.changed(file, entry.removed(&self.files[file].text, &self.layout(file)))
     }
 
-    fn add_backend(&self, pool: &str, address: IpAddr, weight: Option<u32>) -> Result<Changes, EditError> {
+    fn add_backend(
+        &self,
+        pool: &str,
+        address: IpAddr,
+        weight: Option<u32>,
+        pop: Option<&str>,
+    ) -> Result<Changes, EditError> {
         let (file, entry) = self.pool(pool)?;
         if entries(entry.table(), "backend").iter().any(|e| e.address() == Some(address)) {
             return Err(EditError::Exists {
@@ -245,6 +253,7 @@ impl<'a> Texts<'a> {
         }
         let mut fields = vec![("address", quoted(&address.to_string()))];
         fields.extend(weight.map(|w| ("weight", w.to_string())));
+        fields.extend(pop.map(|pop| ("pop", quoted(pop))));
         let text = add_to_pool(&self.files[file].text, &entry, &self.layout(file), &fields);
         self.changed(file, text)
     }

@@ -66,6 +66,8 @@ pub enum Edit {
         address: IpAddr,
         /// Weight; none = the default.
         weight: Option<u32>,
+        /// Its site; none = that of each node which has the pool.
+        pop: Option<String>,
     },
     /// A backend goes.
     RemoveBackend {

@@ -50,6 +50,9 @@ pub struct AddBackend {
     /// 1 to 65535; absent = the language's default.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub weight: Option<u32>,
+    /// Its site; absent = the node's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pop: Option<String>,
     /// Refuse unless this is the generation in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expect_generation: Option<u64>,

@@ -112,6 +112,7 @@ fn add(last: u8) -> Change {
         pool: "web".to_owned(),
         address: backend_address(last),
         weight: None,
+        pop: None,
     }])
 }
 

@@ -1,289 +1,193 @@
-//! Three PoPs of one AS that announce the same prefix, and a client near each: BGP says which is
+//! Three PoPs of one AS that announce the same prefixes, and a client near each: BGP says which is
 //! nearest, and may change its mind while connections live.
 
+mod build;
 mod config;
+mod members;
 pub mod plan;
+mod routes;
 
-use std::fs;
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::build::{listens, mount_bpffs, write_seed};
-use super::daemons::{Daemon, Program, until};
-use super::netns::{Namespace, ip_host};
-use super::node::{Node, READY_DEADLINE, SERVICE_DEADLINE};
+use super::Family;
+use super::capture::Capture;
+use super::daemons::Daemon;
+use super::netns::Namespace;
+use super::node::Node;
 use super::state::RunDir;
 use super::tools::Tools;
-use super::topology::{EDGE, FABRIC, HTTP_PORT, PREFIX_V4, VIP_V4};
-use super::traffic::{Outcome, RunningTraffic, Spec};
-use super::{ROUTE_DEADLINE, bird, interrupt, programs, services, topology};
-use plan::{EXCHANGE, NAMES};
+use super::topology::{self, HTTP_PORT, VIP_V4, VIP_V6};
+use super::traffic::{Flow, Outcome, RunningTraffic, Spec};
+use plan::NAMES;
+pub use routes::Change;
+
+/// How long a single request may take: far longer than any that is answered.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What stands between routers and backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Ingress nodes; packets list who may hold their flow, in other PoPs too.
+    Rescue,
+    /// Ingress nodes; packets go to the owner of their flow alone.
+    OwnerOnly,
+    /// Nothing: the backends announce the service, the routers' ECMP chooses.
+    PlainEcmp,
+}
 
 /// A PoP: its router, nodes and backends, and the client near it.
 #[derive(Debug)]
-pub struct Pop {
+struct Pop {
     client: Namespace,
     router: Namespace,
     fabric: Namespace,
     ingresses: Vec<Node>,
     backends: Vec<Node>,
     router_bird: Option<Daemon>,
+    /// Who announces the service's prefixes to the router, by number.
+    announcing: BTreeSet<usize>,
+    /// Who did so before the whole PoP withdrew them.
+    resting: BTreeSet<usize>,
 }
 
 /// A lab of three PoPs that stands.
 #[derive(Debug)]
 pub struct PopLab {
+    forwarding: Forwarding,
     pops: Vec<Pop>,
-    _exchange: Namespace,
+    exchange: Namespace,
     tools: Tools,
     // Last: it removes what is left once everything above is gone.
     run: Arc<RunDir>,
 }
 
 impl PopLab {
-    /// Builds it, with rescue across PoPs or without any second chance.
-    pub fn build(rescue: bool) -> Result<Self> {
-        interrupt::install()?;
-        let tools = Tools::locate()?;
-        let run = Arc::new(RunDir::create()?);
-        let exchange = Namespace::create(&run, EXCHANGE)?;
-        let pops = (0..NAMES.len()).map(|pop| Pop::create(&run, &tools, pop)).collect::<Result<_>>()?;
-        mount_bpffs(&run)?;
-        write_seed(&run.path().join("seed"))?;
-        let mut lab = Self { pops, _exchange: exchange.clone(), tools, run };
-        lab.connect(&exchange)?;
-        lab.start(rescue)?;
-        for pop in 0..NAMES.len() {
-            lab.wait_home(pop, true)?;
-        }
-        Ok(lab)
+    /// An ingress node of a PoP.
+    pub fn ingress(&mut self, pop: usize, index: usize) -> &mut Node {
+        &mut self.pops[pop].ingresses[index]
     }
 
-    fn connect(&self, exchange: &Namespace) -> Result<()> {
-        ip_host(&plan::links(self.run.id()))?;
-        for port in NAMES {
-            exchange.offloads_off(port)?;
-        }
-        exchange.ip(&plan::bridge(&NAMES))?;
-        for (index, pop) in self.pops.iter().enumerate() {
-            pop.connect(index, &self.tools.pass)?;
-        }
-        Ok(())
+    /// A backend of a PoP.
+    pub fn backend(&mut self, pop: usize, index: usize) -> &mut Node {
+        &mut self.pops[pop].backends[index]
     }
 
-    fn start(&mut self, rescue: bool) -> Result<()> {
-        let (tools, run) = (&self.tools, &self.run);
-        for (index, pop) in self.pops.iter_mut().enumerate() {
-            pop.start_router(run, index)?;
-            pop.start_backends(run, tools, index)?;
-            for (number, node) in pop.ingresses.iter_mut().enumerate() {
-                let address = plan::ingress(index, number);
-                let text = config::ingress(&node.name, index, address, run.path(), rescue);
-                fs::write(node.config(), text)?;
-                node.balancer =
-                    Some(daemon(run, node, programs::balancer(tools, &node.name, &node.config())));
-                let file = run.path().join(format!("{}-bird.conf", node.name));
-                fs::write(&file, config::ingress_bird(index, number))?;
-                node.bird = Some(daemon(run, node, programs::bird(&node.name, run.path(), &file)));
-            }
-        }
-        let mut nodes: Vec<&mut Node> =
-            self.pops.iter_mut().flat_map(|pop| pop.backends.iter_mut().chain(&mut pop.ingresses)).collect();
-        for node in &mut nodes {
-            node.balancer()?.start()?;
-        }
-        for node in &mut nodes {
-            node.balancer()?.wait_ready(READY_DEADLINE)?;
-        }
-        // A node is announced only once its data plane is up.
-        nodes.into_iter().filter(|node| node.bird.is_some()).try_for_each(Node::start_bird)
+    /// All ingress nodes of all PoPs.
+    pub fn ingresses(&self) -> impl Iterator<Item = &Node> {
+        self.pops.iter().flat_map(|pop| &pop.ingresses)
     }
 
-    /// The PoP withdraws the service's prefix; returns when its own router sends packets elsewhere.
-    pub fn withdraw(&self, pop: usize) -> Result<()> {
-        self.switch(pop, "disable")?;
-        self.wait_home(pop, false)
-    }
-
-    /// The PoP announces it again; returns when its own router uses all its nodes.
-    pub fn announce(&self, pop: usize) -> Result<()> {
-        self.switch(pop, "enable")?;
-        self.wait_home(pop, true)
-    }
-
-    fn switch(&self, pop: usize, verb: &str) -> Result<()> {
-        self.pops[pop]
-            .ingresses
-            .iter()
-            .try_for_each(|node| bird::command(&node.bird_socket(), &format!("{verb} announce4")).map(drop))
-    }
-
-    /// Waits until the PoP's router sends the service's packets to all nodes of its own, or to
-    /// another PoP.
-    fn wait_home(&self, pop: usize, home: bool) -> Result<()> {
-        let own: Vec<String> =
-            (0..plan::INGRESSES).map(|index| plan::ingress(pop, index).to_string()).collect();
-        let what =
-            format!("the router of {} to send packets {}", NAMES[pop], if home { "home" } else { "away" });
-        until(ROUTE_DEADLINE, &what, || {
-            let routes = self.pops[pop].router.ip_json(&["-4", "route", "show", PREFIX_V4])?;
-            let gateways = gateways(&routes);
-            let at_home = gateways.iter().filter(|gateway| own.contains(gateway)).count();
-            let there = if home { at_home == own.len() } else { at_home == 0 && !gateways.is_empty() };
-            Ok(there.then_some(()))
-        })
-    }
-
-    /// Starts traffic from all clients, each with its share.
+    /// Starts traffic from all clients to the VIPs of both families, each with its share.
     pub fn traffic(&self, spec: &Spec) -> Result<RunningTraffic> {
-        let spec = Spec { tcp: vec![(VIP_V4, HTTP_PORT).into()], udp_flows: 0, ..spec.clone() };
+        let tcp = [Family::V4, Family::V6].map(target).to_vec();
+        let spec = Spec { tcp, udp_flows: 0, ..spec.clone() };
         let clients: Vec<_> = self.pops.iter().map(|pop| pop.client.clone()).collect();
         RunningTraffic::start(&self.run, &self.tools.xtask, &clients, &spec)
     }
 
+    /// Captures what passes between a PoP's router and the exchange.
+    pub fn capture_exchange(&self, pop: usize) -> Result<Capture> {
+        Capture::start(&self.exchange, NAMES[pop])
+    }
+
+    /// Makes a new connection from the client near a PoP, and returns the name of who answers.
+    pub fn who_answers(&self, pop: usize, family: Family) -> Result<String> {
+        let ask = || -> Result<String> {
+            let mut stream = TcpStream::connect_timeout(&target(family), REQUEST_DEADLINE)?;
+            stream.set_read_timeout(Some(REQUEST_DEADLINE))?;
+            stream.write_all(b"GET /?n=1 HTTP/1.1\r\nHost: lab\r\n\r\n")?;
+            let mut answer = Vec::new();
+            let mut buffer = [0; 1024];
+            // The body ends with a line; the connection stays open, so that the client is the one
+            // that closes it.
+            while !(answer.windows(4).any(|bytes| bytes == b"\r\n\r\n") && answer.ends_with(b" \n")) {
+                let length = stream.read(&mut buffer)?;
+                anyhow::ensure!(length > 0, "the connection ended within an answer");
+                answer.extend_from_slice(&buffer[..length]);
+            }
+            let text = String::from_utf8(answer)?;
+            let (_, body) = text.split_once("\r\n\r\n").context("an answer without a body")?;
+            Ok(body.split(' ').next().unwrap_or_default().to_owned())
+        };
+        let answer = self.pops[pop].client.enter(ask)?;
+        answer.with_context(|| format!("a new connection from {}", NAMES[pop]))
+    }
+
+    /// Connections that the kernel of a backend holds, by its balancer's word.
+    pub fn held(&self, pop: usize, backend: usize) -> Result<u64> {
+        let flows = self.pops[pop].backends[backend].cli(&["flows", "--json"])?.json()?;
+        flows["total"].as_u64().context("no total")
+    }
+
     /// Packets that backends of a PoP sent on.
     pub fn hops(&self, pop: usize) -> Result<u64> {
-        self.pops[pop].backends.iter().try_fold(0, |sum, node| {
-            let stats = node.cli(&["stats", "--json"])?.json()?;
-            let rows = stats["verdicts"].as_array().context("no verdicts")?;
-            let row = rows.iter().find(|row| row["verdict"] == "hop").context("no verdict \"hop\"")?;
-            Ok(sum + row["packets"].as_u64().context("no count")?)
-        })
+        packets(&self.pops[pop].backends, "hop")
+    }
+
+    /// Packets that ingress nodes of a PoP sent to backends.
+    pub fn forwarded(&self, pop: usize) -> Result<u64> {
+        packets(&self.pops[pop].ingresses, "forwarded_gue")
     }
 }
 
-/// Flows whose backend is in the PoP nearest to their client, and all flows.
-pub fn at_home(outcome: &Outcome) -> (usize, usize) {
-    let is_home = |flow: &&super::traffic::Flow| {
-        NAMES.iter().enumerate().any(|(pop, name)| {
-            let client = topology::client(pop, false).v4;
-            let backend = flow.backend.as_deref().unwrap_or_default();
-            flow.local.is_some_and(|local| local.ip() == client) && backend.starts_with(name)
-        })
-    };
-    (outcome.flows.iter().filter(is_home).count(), outcome.flows.len())
+/// Packets of a verdict on all of `nodes`.
+fn packets(nodes: &[Node], verdict: &str) -> Result<u64> {
+    nodes.iter().try_fold(0, |sum, node| {
+        let stats = node.cli(&["stats", "--json"])?.json()?;
+        let rows = stats["verdicts"].as_array().context("no verdicts")?;
+        let row = rows.iter().find(|row| row["verdict"] == verdict);
+        let row = row.with_context(|| format!("no verdict {verdict:?}"))?;
+        Ok(sum + row["packets"].as_u64().context("no count")?)
+    })
 }
 
-fn daemon(run: &Arc<RunDir>, node: &Node, program: Program) -> Daemon {
-    Daemon::new(run, &node.namespace, program, false)
+fn target(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => (VIP_V4, HTTP_PORT).into(),
+        Family::V6 => (VIP_V6, HTTP_PORT).into(),
+    }
 }
 
-/// Gateways in what `ip -json route show PREFIX` prints.
-fn gateways(routes: &serde_json::Value) -> Vec<String> {
-    let of = |hop: &serde_json::Value| hop["gateway"].as_str().map(str::to_owned);
-    let routes = routes.as_array().map_or(&[] as &[_], Vec::as_slice);
-    routes
-        .iter()
-        .flat_map(|route| match route["nexthops"].as_array() {
-            Some(hops) => hops.iter().filter_map(of).collect(),
-            None => of(route).into_iter().collect::<Vec<_>>(),
-        })
-        .collect()
+/// The PoP near which the client of a flow is; none if it never connected.
+pub fn origin(flow: &Flow) -> Option<usize> {
+    let local = flow.local?.ip();
+    (0..NAMES.len()).find(|&pop| {
+        let client = topology::client(pop, false);
+        local == client.v4 || local == client.v6
+    })
 }
 
-impl Pop {
-    fn create(run: &Arc<RunDir>, tools: &Tools, pop: usize) -> Result<Self> {
-        let name = NAMES[pop];
-        let node = |node: String| -> Result<Node> {
-            Ok(Node {
-                namespace: Namespace::create(run, &node)?,
-                name: node,
-                directory: run.path().to_owned(),
-                binary: tools.balancer.clone(),
-                balancer: None,
-                bird: None,
-                services: Vec::new(),
-            })
-        };
-        Ok(Self {
-            client: Namespace::create(run, &format!("{name}-client"))?,
-            router: Namespace::create(run, &format!("{name}-router"))?,
-            fabric: Namespace::create(run, &format!("{name}-fabric"))?,
-            ingresses: (0..plan::INGRESSES)
-                .map(|index| node(format!("{name}-ing{index}")))
-                .collect::<Result<_>>()?,
-            backends: (0..plan::BACKENDS)
-                .map(|index| node(format!("{name}-be{index}")))
-                .collect::<Result<_>>()?,
-            router_bird: None,
-        })
-    }
+/// The PoP of the backend that a flow has; none if nobody ever answered.
+pub fn home(flow: &Flow) -> Option<usize> {
+    let backend = flow.backend.as_deref()?;
+    NAMES.iter().position(|name| backend.starts_with(name))
+}
 
-    fn connect(&self, pop: usize, pass: &Path) -> Result<()> {
-        self.router.sysctl(&[("net.ipv4.ip_forward", "1"), ("net.ipv4.fib_multipath_hash_policy", "1")])?;
-        for interface in [FABRIC, EXCHANGE, "client"] {
-            self.router.offloads_off(interface)?;
-        }
-        self.client.offloads_off(EDGE)?;
-        for port in plan::ports() {
-            self.fabric.offloads_off(&port)?;
-        }
-        self.router.ip(&plan::router_lines(pop))?;
-        self.client.ip(&plan::client_lines(pop))?;
-        self.fabric.ip(&plan::bridge(&plan::ports()))?;
-        let addressed = |nodes: &[Node], address: fn(usize, usize) -> Ipv4Addr, has_vip| {
-            nodes.iter().enumerate().try_for_each(|(index, node)| {
-                node.namespace.offloads_off(FABRIC)?;
-                node.namespace.ip(&plan::node_lines(pop, address(pop, index), has_vip))
-            })
-        };
-        addressed(&self.ingresses, plan::ingress, false)?;
-        addressed(&self.backends, plan::backend, true)?;
-        for backend in &self.backends {
-            let arp = [("net.ipv4.conf.all.arp_ignore", "1"), ("net.ipv4.conf.all.arp_announce", "2")];
-            backend.namespace.sysctl(&arp)?;
-        }
-        // A frame that XDP sends out of a veth arrives only if the peer runs an XDP program too.
-        let ports = plan::ports();
-        let lines = ports
-            .iter()
-            .filter(|port| *port != "router")
-            .map(|port| format!("link set dev {port} xdpdrv obj {} sec xdp\n", pass.display()));
-        self.fabric.ip(&lines.collect::<String>())
-    }
-
-    fn start_router(&mut self, run: &Arc<RunDir>, pop: usize) -> Result<()> {
-        let name = format!("{}-router", NAMES[pop]);
-        let file = run.path().join(format!("{name}-bird.conf"));
-        fs::write(&file, config::router_bird(pop))?;
-        let mut bird = Daemon::new(run, &self.router, programs::bird(&name, run.path(), &file), false);
-        bird.start()?;
-        self.router_bird = Some(bird);
-        Ok(())
-    }
-
-    fn start_backends(&mut self, run: &Arc<RunDir>, tools: &Tools, pop: usize) -> Result<()> {
-        for node in &mut self.backends {
-            fs::write(node.config(), config::backend(&node.name, pop, run.path()))?;
-            node.balancer = Some(daemon(run, node, programs::balancer(tools, &node.name, &node.config())));
-            let file = run.path().join(format!("{}-nginx.conf", node.name));
-            fs::write(&file, services::nginx(&node.name, run.path()))?;
-            let mut nginx = daemon(run, node, programs::nginx(&node.name, &file));
-            nginx.start()?;
-            let namespace = &node.namespace;
-            nginx.wait_until(SERVICE_DEADLINE, "the listening socket", || {
-                listens(namespace, "tcp", HTTP_PORT)
-            })?;
-            node.services = vec![nginx];
-        }
-        Ok(())
-    }
+/// Flows whose backend is in the PoP nearest to their client.
+pub fn at_nearest(outcome: &Outcome) -> usize {
+    outcome.flows.iter().filter(|flow| origin(flow).is_some() && origin(flow) == home(flow)).count()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use super::super::traffic::outcome::tests::flow;
     use super::*;
 
     #[test]
-    fn gateways_are_found_with_and_without_a_list() {
-        let many = json!([{"nexthops": [{"gateway": "10.0.0.2"}, {"gateway": "10.0.0.3"}]}]);
-        assert_eq!(gateways(&many), ["10.0.0.2", "10.0.0.3"]);
-        assert_eq!(gateways(&json!([{"gateway": "192.0.2.2"}])), ["192.0.2.2"]);
-        assert!(gateways(&json!([])).is_empty());
+    fn a_flow_is_at_its_nearest_pop_by_its_client_and_its_backend() {
+        let from = |pop: usize, v6: bool, backend: &str| {
+            let client = topology::client(pop, false);
+            let local = if v6 { (client.v6, 4711).into() } else { (client.v4, 4711).into() };
+            Flow { local: Some(local), ..flow(Some(backend), None, 1) }
+        };
+        let lost = Flow { local: None, ..flow(None, None, 1) };
+        let flows = vec![from(0, false, "fra-be0"), from(1, true, "sin-be1"), from(2, true, "fra-be0"), lost];
+        assert_eq!(at_nearest(&Outcome { flows, ..Outcome::default() }), 2);
     }
 }

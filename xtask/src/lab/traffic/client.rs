@@ -118,6 +118,8 @@ async fn run(spec: Spec) -> Result<Outcome> {
     outcome.short = short.await?;
     outcome.merge(udp.await?);
     reports.abort();
+    // All flows may have broken since the last report.
+    print(&Report::Progress(shared.progress()))?;
     Ok(outcome)
 }
 

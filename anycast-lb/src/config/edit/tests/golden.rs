@@ -61,8 +61,18 @@ fn backends_are_added_after_the_last_of_their_pool() {
         &format!("{WEB}+[[pool.backend]]\n+  address = \"10.0.0.3\"\n{REST}"),
         &[add_backend("10.0.0.3", "web")],
     );
-    let weighted = Edit::AddBackend { pool: "web".into(), address: address("10.0.0.3"), weight: Some(7) };
-    golden(&format!("{WEB}+[[pool.backend]]\n+  address = \"10.0.0.3\"\n+  weight = 7\n{REST}"), &[weighted]);
+    let elsewhere = Edit::AddBackend {
+        pool: "web".into(),
+        address: address("10.0.0.3"),
+        weight: Some(7),
+        pop: Some("sin1".into()),
+    };
+    golden(
+        &format!(
+            "{WEB}+[[pool.backend]]\n+  address = \"10.0.0.3\"\n+  weight = 7\n+  pop = \"sin1\"\n{REST}"
+        ),
+        &[elsewhere],
+    );
 }
 
 #[test]

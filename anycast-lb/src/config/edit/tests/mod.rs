@@ -31,7 +31,7 @@ fn add_pool(name: &str) -> Edit {
 }
 
 fn add_backend(backend: &str, pool: &str) -> Edit {
-    Edit::AddBackend { pool: pool.into(), address: address(backend), weight: None }
+    Edit::AddBackend { pool: pool.into(), address: address(backend), weight: None, pop: None }
 }
 
 fn remove_backend(backend: &str, pool: Option<&str>) -> Edit {

@@ -37,7 +37,7 @@ fn apply(edit: &Edit, (pools, vips, drained): &mut (Pools, Vips, Drained)) -> bo
             !pools.contains_key(name) && pools.insert(name.clone(), BTreeMap::new()).is_none()
         }
         Edit::RemovePool { name } => !vips.values().any(|p| p == name) && pools.remove(name).is_some(),
-        Edit::AddBackend { pool, address, weight } => pools.get_mut(pool).is_some_and(|backends| {
+        Edit::AddBackend { pool, address, weight, .. } => pools.get_mut(pool).is_some_and(|backends| {
             let new = !backends.contains_key(address);
             backends.entry(*address).or_insert((weight.unwrap_or(100), BackendState::Active));
             new
@@ -89,7 +89,8 @@ fn edits() -> impl Strategy<Value = Edit> {
         (name(), host(), prop::option::of(1..9u32)).prop_map(|(pool, address, weight)| Edit::AddBackend {
             pool,
             address,
-            weight
+            weight,
+            pop: None
         }),
         (some_pool(), host()).prop_map(|(pool, address)| Edit::RemoveBackend { pool, address }),
         (some_pool(), host(), prop::sample::select(states))

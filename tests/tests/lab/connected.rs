@@ -1,0 +1,199 @@
+//! Nodes that know of each other, with certificates and daemons as on real machines: a join takes no
+//! longer than it must, a drain knows how many flows are left, a stranger learns nothing.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use serde_json::Value;
+use xtask::lab::daemons::until;
+use xtask::lab::topology;
+use xtask::lab::traffic::Spec;
+use xtask::lab::{Lab, Node};
+
+use super::stand::{DEADLINE, done, edit, shape, start_all};
+
+/// One port for all hosts.
+const PORT: u16 = 19524;
+/// Ingress nodes that trust each other; one more is a stranger.
+const NODES: usize = 2;
+/// Backends that serve from the start; one more joins.
+const MEMBERS: usize = 2;
+const FLOWS: usize = 40;
+/// Far longer than the test: what ends before has not ended by time.
+const LONG_FILL: &str = "fill_time = \"1h\"\n";
+/// A drain ends no earlier than this, for nodes that have not heard of it.
+const SHORT_FILL: &str = "fill_time = \"1s\"\n";
+
+#[test]
+fn connected_nodes_wait_for_each_other_and_for_nothing_else() -> Result<()> {
+    let builder = Lab::builder().shape(shape(NODES + 1, MEMBERS + 1)).members(MEMBERS);
+    let mut lab = builder.without_balancers().build()?;
+    connect(&mut lab)?;
+    start_all(&mut lab)?;
+    for (index, other) in [(0, "ing1"), (1, "ing0")] {
+        let node = lab.ingress(index);
+        until(DEADLINE, &format!("{} and {other} to agree", node.name()), || {
+            let peer = peer(node)?;
+            Ok((peer["node"] == other && peer["reachable"] == true && peer["agrees"] == true).then_some(()))
+        })?;
+    }
+    let question = ["trace", "--node", "ing1", "tcp", "198.51.100.2:4711", "203.0.113.1:80", "--json"];
+    let answer = done(lab.ingress(0), &question)?.json()?;
+    ensure!(answer["traces"][0]["backend"].is_string(), "the other node did not trace: {answer}");
+
+    join(&mut lab).context("a join")?;
+    drain(&mut lab).context("a drain")
+}
+
+/// The backend is active once both have heard of it, whatever `fill_time` says; until then it is not.
+fn join(lab: &mut Lab) -> Result<()> {
+    let address = topology::backend(MEMBERS).v4.to_string();
+    let words = ["backend", "add", &address, "--pool", "web"];
+    done(lab.ingress(0), &words)?;
+    // In the meantime, who else may look?
+    stranger(lab.ingress(NODES)).context("a stranger")?;
+    let state = backend(lab.ingress(0), &address)?["state"].clone();
+    ensure!(state == "filling", "one node alone says {state}");
+    done(lab.ingress(1), &words)?;
+    (0..NODES).try_for_each(|index| {
+        let node = lab.ingress(index);
+        until(DEADLINE, "the join to end", || {
+            Ok((backend(node, &address)?["state"] == "active").then_some(()))
+        })
+    })
+}
+
+/// It believes our authority, but ours has not signed what it shows.
+fn stranger(node: &Node) -> Result<()> {
+    // A busy machine may be late with its refusal: that is none.
+    let (peer, reason) = until(DEADLINE, "the stranger to be refused", || {
+        let peer = peer(node)?;
+        let reason = peer["reason"].as_str().filter(|reason| !reason.starts_with("no answer"));
+        let reason = reason.map(str::to_owned);
+        Ok((!peer["reachable"].is_null()).then_some(peer).zip(reason))
+    })?;
+    ensure!(peer["reachable"] == false && peer["seen_seconds_ago"].is_null(), "it was answered: {peer}");
+    // Its own check of the other side went well, so it is the other side that refused.
+    ensure!(!reason.contains("invalid peer certificate") && !reason.contains("refused"), "{reason}");
+    println!("the stranger is told: {reason}");
+    Ok(())
+}
+
+/// The backend says how many flows it has; when they end, the drain does.
+fn drain(lab: &mut Lab) -> Result<()> {
+    let traffic = lab.traffic(&Spec { flows: FLOWS, udp_flows: 0, ..Spec::default() })?;
+    let progress = traffic.wait_established(DEADLINE)?;
+    ensure!(progress.broken == 0, "{progress:?} before anything happened");
+    let address = topology::backend(0).v4.to_string();
+    for index in 0..NODES {
+        edit(lab.ingress(index), LONG_FILL, SHORT_FILL)?;
+        done(lab.ingress(index), &["reload"])?;
+    }
+    done(lab.ingress(1), &["backend", "drain", &address])?;
+
+    let node = lab.ingress(0);
+    let words = ["backend", "drain", &address, "--wait", "--timeout", "60s"];
+    let (waited, remaining, outcome) = thread::scope(|scope| -> Result<_> {
+        let waiting = scope.spawn(|| node.cli(&words));
+        let remaining = until(DEADLINE, "the backend to say how many flows are left", || {
+            Ok(backend(node, &address)?["remaining"].as_u64())
+        })?;
+        ensure!(!waiting.is_finished(), "it did not wait for the flows");
+        let outcome = traffic.finish()?;
+        let waited = waiting.join().map_err(|_| anyhow!("the thread of a command panicked"))??;
+        Ok((waited, remaining, outcome))
+    })?;
+    ensure!(outcome.broken() == 0, "{:?}", outcome.reasons());
+    let held = outcome.spread().get("be0").copied().unwrap_or(0);
+    ensure!(held > 0 && remaining == held, "{remaining} flows are said to be left of {held}");
+    ensure!(waited.code == Some(0), "{waited:?}");
+    ensure!(waited.stderr.contains(&format!("web: {held} flows left")), "{waited:?}");
+    (0..NODES).try_for_each(|index| {
+        let node = lab.ingress(index);
+        until(
+            DEADLINE,
+            "the drain to end",
+            || Ok((backend(node, &address)?["state"] == "gone").then_some(())),
+        )
+    })
+}
+
+/// Certificates for all hosts, and who asks whom.
+fn connect(lab: &mut Lab) -> Result<()> {
+    let (authority, other) = (Authority::found()?, Authority::found()?);
+    for index in 0..=MEMBERS {
+        listen(lab.backend(index), topology::backend(index).v4.into(), &authority, &authority)?;
+    }
+    for index in 0..=NODES {
+        let signer = if index < NODES { &authority } else { &other };
+        let node = lab.ingress(index);
+        listen(node, topology::ingress(index).v4.into(), signer, &authority)?;
+        edit(node, "[[pool]]\n", &format!("[[pool]]\n{LONG_FILL}"))?;
+        let peer = if index == 0 { 1 } else { 0 };
+        let address = SocketAddr::from((topology::ingress(peer).v4, PORT));
+        let mut file = OpenOptions::new().append(true).open(node.config())?;
+        write!(file, "\n[[peer]]\nnode = \"ing{peer}\"\npop = \"lab\"\ncontrol = \"{address}\"\n")?;
+    }
+    Ok(())
+}
+
+/// The host shows a certificate of `signer` and takes those of `believed`.
+fn listen(node: &Node, address: IpAddr, signer: &Authority, believed: &Authority) -> Result<()> {
+    let (cert, key) = signer.issue(address)?;
+    let directory = node.config().parent().context("no directory")?.to_owned();
+    let put = |kind: &str, text: &str, mode| -> Result<String> {
+        let path = directory.join(format!("{}-{kind}.pem", node.name()));
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        Ok(path.display().to_string())
+    };
+    let tls = format!(
+        "tls = {{ ca = \"{}\", cert = \"{}\", key = \"{}\" }}",
+        put("ca", &believed.0.pem(), 0o644)?,
+        put("cert", &cert, 0o644)?,
+        put("key", &key, 0o600)?
+    );
+    let listen = format!("listen = \"{}\"", SocketAddr::from((address, PORT)));
+    edit(node, "[control]\n", &format!("[control]\n{listen}\n{tls}\n"))
+}
+
+/// The one peer of a node.
+fn peer(node: &Node) -> Result<Value> {
+    let answer = done(node, &["peer", "list", "--json"])?.json()?;
+    let peers = answer["peers"].as_array().context("no peers")?;
+    ensure!(peers.len() == 1, "{answer}");
+    Ok(peers[0].clone())
+}
+
+/// A backend as a node shows it.
+fn backend(node: &Node, address: &str) -> Result<Value> {
+    let answer = done(node, &["backend", "list", "--json"])?.json()?;
+    let rows = answer["backends"].as_array().context("no backends")?;
+    rows.iter().find(|row| row["address"] == address).cloned().with_context(|| format!("no {address}"))
+}
+
+/// An authority made for this test.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn found() -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+    }
+
+    /// Certificate and key of a host, in PEM form.
+    fn issue(&self, address: IpAddr) -> Result<(String, String)> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "test node");
+        params.subject_alt_names = vec![SanType::IpAddress(address)];
+        let key = KeyPair::generate()?;
+        Ok((params.signed_by(&key, &self.0)?.pem(), key.serialize_pem()))
+    }
+}
