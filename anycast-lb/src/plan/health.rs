@@ -10,8 +10,9 @@
 //!   where the owner is not down.
 //! * Who is about to own the slot, by a join that the other nodes may have finished already, comes
 //!   right behind the owner.
-//! * Then those who took its new flows of late, as history weighs them; then other draining ones, the one
-//!   that was drained last first; then runners-up.
+//! * Then those who took its new flows of late, as history weighs them; then the others in the slot's
+//!   ranking. A draining one keeps its place there: above the owner stands who owned the slot before it
+//!   was drained, and further below who never did, so that it must not push out a runner-up.
 //!
 //! Where everybody is down, health is left out of account: somebody may be there after all.
 
@@ -25,17 +26,14 @@ const MOST_BEYOND: u8 = 32;
 /// Rankings are made deeper in such steps, so that not every failure makes a table anew.
 const STEP: u8 = 4;
 
-/// Of an inactive backend: nothing says that it ever took flows.
-const NEVER: usize = usize::MAX;
-
 /// Turns owners and rankings into lists. Backends are indices of the table's candidates.
 pub(crate) struct Lists {
     fitness: Vec<Fitness>,
     state: Vec<BackendState>,
     /// Active and fit ones, in the order of their addresses.
     serving: Vec<u32>,
-    /// Of inactive ones: how long ago they were active, in changes; [`NEVER`] if that is not known.
-    active_ago: Vec<usize>,
+    /// Whether inactive ones come before runners-up, whatever their place in the ranking.
+    inactive_first: bool,
     /// Most that are listed behind the first.
     room: usize,
     /// Most active ones among them that are listed for their place in the ranking alone.
@@ -54,23 +52,13 @@ impl Lists {
         if serving.is_empty() {
             fitness.fill(Fitness::Fit);
         }
-        let active_ago = vec![NEVER; candidates.len()];
-        Lists { fitness, state, serving, active_ago, room: hops.into(), runners_up: hops }
+        Lists { fitness, state, serving, inactive_first: false, room: hops.into(), runners_up: hops }
     }
 
     /// Lists of another PoP: any inactive one may hold flows, for nothing is known of how it came to be.
     /// At most `room` are listed after the first.
     pub fn elsewhere(candidates: &[Candidate], standings: &[Standing], runners_up: u8, room: usize) -> Self {
-        let active_ago = vec![0; candidates.len()];
-        Lists { active_ago, room, ..Lists::new(candidates, standings, runners_up) }
-    }
-
-    /// How many changes ago each candidate was active, where that is known.
-    pub fn remembering(mut self, changes_ago: impl Fn(u32) -> Option<usize>) -> Self {
-        for (i, ago) in (0..).zip(&mut self.active_ago) {
-            *ago = changes_ago(i).unwrap_or(NEVER);
-        }
-        self
+        Lists { inactive_first: true, room, ..Lists::new(candidates, standings, runners_up) }
     }
 
     /// How many active runners-up the table's rankings must have.
@@ -92,7 +80,7 @@ impl Lists {
 
     /// The list of a slot into `out`: first who gets new flows ([`NONE`] if there is nobody), then at
     /// most as many as packets list. `ranking` may repeat the owner. `coming` is the owner to be;
-    /// `recent` took new flows of late, the latest first.
+    /// `recent` took new flows of late, the likeliest to have some left first.
     pub fn list(
         &self,
         slot: u32,
@@ -102,23 +90,25 @@ impl Lists {
         recent: impl Iterator<Item = u32> + Clone,
         out: &mut Vec<u32>,
     ) {
+        let recent = likeliest_first(recent.filter(|i| *i != owner && Some(*i) != coming), &ranking);
+        let recent = recent.iter().copied();
         let is_failed = |i: u32| matches!(self.fitness(i), Fitness::Failed { .. });
         let is_held = |i: u32| self.fitness(i) == Fitness::Failed { held: true };
         let first = self.taker(slot, owner, ranking.clone());
         let others = ranking.filter(|&i| i != owner);
         let known = |i: u32| (i != NONE).then_some(i);
 
-        let mut inactive: Vec<u32> = others.clone().filter(|&i| self.may_hold(i)).collect();
-        inactive.sort_by_key(|i| self.active_ago.get(*i as usize));
+        let inactive = others.clone().filter(|&i| !self.is_active(i));
         // Of those that are down, who is most likely to hold flows of this slot.
-        let mut likely = known(owner).into_iter().chain(recent.clone()).chain(inactive.iter().copied());
+        let mut likely = known(owner).into_iter().chain(recent.clone()).chain(inactive.clone());
         let last = likely.find(|&i| i != first && is_held(i)).filter(|_| self.room > 0);
 
         out.clear();
         out.push(first);
         let places = 1 + self.room - usize::from(last.is_some());
         let mut runners_up = usize::from(self.runners_up).saturating_sub(last.is_some().into());
-        let sought = coming.and_then(known).into_iter().chain(known(owner)).chain(recent).chain(inactive);
+        let sought = coming.and_then(known).into_iter().chain(known(owner)).chain(recent);
+        let sought = sought.chain(inactive.filter(|_| self.inactive_first));
         let sought = sought.map(|i| (i, false)).chain(others.map(|i| (i, self.is_active(i))));
         for (i, by_rank) in sought {
             if out.len() >= places {
@@ -140,15 +130,23 @@ impl Lists {
     fn is_active(&self, i: u32) -> bool {
         self.state.get(i as usize) == Some(&BackendState::Active)
     }
+}
 
-    /// Whether an inactive backend may hold flows. One that is filling and was never active has none.
-    fn may_hold(&self, i: u32) -> bool {
-        match self.state.get(i as usize) {
-            Some(BackendState::Draining) => true,
-            Some(BackendState::Filling) => self.active_ago[i as usize] != NEVER,
-            Some(BackendState::Active) | None => false,
-        }
+/// Those who took flows of late, given by how many they may have left, in the order in which room is given
+/// to them: the one with most first, then by their place in the ranking.
+///
+/// Where backends were drained one after the other, the one that had the slot first ranks highest, and
+/// where they joined, the one that had it last. Either way nobody who took flows is left out for another
+/// that the ranking alone would have listed behind it.
+fn likeliest_first(
+    recent: impl Iterator<Item = u32>,
+    ranking: &(impl Iterator<Item = u32> + Clone),
+) -> Vec<u32> {
+    let mut recent: Vec<u32> = recent.collect();
+    if let Some((_, others)) = recent.split_first_mut() {
+        others.sort_by_key(|i| ranking.clone().position(|ranked| ranked == *i).unwrap_or(usize::MAX));
     }
+    recent
 }
 
 /// The candidates as they will be when all joins under way are over; none if there are none.
@@ -203,8 +201,7 @@ mod tests {
     fn without_news_the_list_is_the_ranking() {
         let lists = lists(&[], 3);
         assert_eq!(lists.depth(), 3);
-        // 5 drains, and so comes before the runners-up.
-        assert_eq!(list(&lists, &[0, 1, 5, 2, 3], None), [0, 5, 1, 2]);
+        assert_eq!(list(&lists, &[0, 1, 5, 2, 3], None), [0, 1, 5, 2]);
     }
 
     #[test]
@@ -246,25 +243,26 @@ mod tests {
     }
 
     #[test]
-    fn who_took_flows_of_late_comes_before_who_drains_and_that_before_runners_up() {
+    fn who_took_flows_of_late_comes_before_what_the_ranking_says() {
         let mut candidates: Vec<_> = (0..7).map(|i| candidate(i, BackendState::Active)).collect();
         for draining in [4, 5] {
             candidates[draining].state = BackendState::Draining;
         }
         candidates[6].state = BackendState::Filling;
-        let standings = vec![Standing::default(); 7];
-        let list = |ago: [Option<usize>; 7], recent: &[u32], hops| {
-            let lists = Lists::new(&candidates, &standings, hops).remembering(|i| ago[i as usize]);
+        let list = |lists: Lists, recent: &[u32]| {
             let (mut out, ranking) = (Vec::new(), [0, 1, 4, 6, 5, 2]);
             lists.list(7, 0, ranking.into_iter(), Some(3), recent.iter().copied(), &mut out);
             out
         };
-        assert_eq!(list([None; 7], &[], 6), [0, 3, 4, 5, 1, 6, 2], "nothing is known: by rank");
-        assert_eq!(list([None; 7], &[0, 2, 3, 2, 5], 6), [0, 3, 2, 5, 4, 1, 6]);
-        // 5 was drained later than 4; 6 fills again after a drain long ago.
-        let ago = [None, None, None, None, Some(2), Some(1), Some(7)];
-        assert_eq!(list(ago, &[], 6), [0, 3, 5, 4, 6, 1, 2]);
-        assert_eq!(list(ago, &[1], 3), [0, 3, 1, 5], "no more than there is room for");
+        let standings = vec![Standing::default(); 7];
+        let here = |hops| Lists::new(&candidates, &standings, hops);
+        assert_eq!(list(here(6), &[]), [0, 3, 1, 4, 6, 5, 2], "nothing is known: by rank");
+        assert_eq!(list(here(6), &[0, 2, 3, 5]), [0, 3, 2, 5, 1, 4, 6]);
+        assert_eq!(list(here(3), &[1, 5, 2]), [0, 3, 1, 5], "no more than there is room for");
+        // The first has most flows; of the others the ranking tells.
+        assert_eq!(list(here(4), &[3, 5, 2, 6, 4]), [0, 3, 5, 4, 6]);
+        let there = Lists::elsewhere(&candidates, &standings, 1, 6);
+        assert_eq!(list(there, &[]), [0, 3, 4, 6, 5, 1], "another PoP's inactive ones may hold flows");
     }
 
     #[test]

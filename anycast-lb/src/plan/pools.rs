@@ -151,7 +151,7 @@ pub struct Circumstances<'a> {
 /// knows them; none at all if there are none. `number` gives the member number of a backend.
 ///
 /// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
-/// its flows: those who took them of late, draining ones and the runners-up. Health and joins under
+/// its flows: those who took them of late, then the others as they rank. Health and joins under
 /// way are taken into account slot by slot, as [`Lists`] says.
 ///
 /// Backends of other sites own nothing.
@@ -182,7 +182,7 @@ pub fn slots(
         let records = records.filter(|r| Some(r.record) != record.as_ref());
         Recent::new(records, &seed.0, pool.slots, &candidates, remembered)
     };
-    let lists = Lists::new(&candidates, &standings, hops).remembering(|i| recent.changes_ago(i));
+    let lists = Lists::new(&candidates, &standings, hops);
     let spec = TableSpec {
         kind: pool.table,
         slots: pool.slots,

@@ -83,8 +83,6 @@ pub(crate) struct Recent {
     slots: u32,
     /// The newest first.
     sets: Vec<Set>,
-    /// By candidate: the newest set that it is in.
-    changes_ago: Vec<Option<usize>>,
 }
 
 struct Set {
@@ -111,19 +109,12 @@ impl Recent {
             let candidates = there.map(|b| index.get(&b.address).copied().unwrap_or(NONE)).collect();
             Set { takers: remembered.takers(record, seed), weight, candidates }
         });
-        let sets: Vec<Set> = sets.collect();
-        let mut changes_ago = vec![None; candidates.len()];
-        for (ago, set) in sets.iter().enumerate().rev() {
-            for candidate in set.candidates.iter().filter(|candidate| **candidate != NONE) {
-                changes_ago[*candidate as usize] = Some(ago);
-            }
-        }
-        Recent { slots, sets, changes_ago }
+        Recent { slots, sets: sets.collect() }
     }
 
     /// No record.
     pub fn nothing() -> Self {
-        Recent { slots: 1, sets: Vec::new(), changes_ago: Vec::new() }
+        Recent { slots: 1, sets: Vec::new() }
     }
 
     /// Who took the new flows of a slot, into `out`: first who may have most of them still, by the weights
@@ -147,10 +138,5 @@ impl Recent {
         found.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         out.clear();
         out.extend(found.into_iter().map(|(candidate, _)| candidate));
-    }
-
-    /// How many changes ago a candidate was active.
-    pub fn changes_ago(&self, candidate: u32) -> Option<usize> {
-        self.changes_ago.get(candidate as usize).copied().flatten()
     }
 }

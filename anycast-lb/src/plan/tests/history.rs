@@ -135,29 +135,30 @@ fn a_change_computes_nothing_of_what_was_before() {
     assert!(maps.memo.takers().len() <= 2 + history::MOST_MEMBERSHIPS, "what is forgotten goes");
 }
 
+/// One node restarts without its history, while others are drained: what it does not remember the
+/// ranking tells it. A backend that drains and ranks low never owned the slot, and pushes out nobody.
 #[test]
-fn who_drained_last_comes_first() {
-    let mut maps = Maps::default();
-    let mut now = set(1..=6);
-    let mut after = lists(&mut maps, &now);
-    let mut took: Vec<BTreeSet<u8>> = vec![BTreeSet::new(); SLOTS as usize];
-    for n in [2, 3, 1] {
-        now = with_state(now, n, Draining);
-        let before = std::mem::replace(&mut after, lists(&mut maps, &now));
-        for ((before, after), took) in before.iter().zip(&after).zip(&mut took) {
-            took.insert(before[0]);
-            assert!(before[0] != n || after[1] == n, "its flows are looked for first: {after:?}");
+fn a_node_that_forgot_finds_nearly_all_by_rank() {
+    let mut knowing = Maps::default();
+    let mut sets = vec![set(1..4)];
+    for (leaving, joining) in [(1, 4), (2, 5)] {
+        let mut next = set(1..=joining);
+        for n in 1..=leaving {
+            next = with_state(next, n, Draining);
         }
+        sets.push(next);
     }
-    let mut pairs = 0;
-    for (list, took) in after.iter().zip(&took) {
-        // Those that never had flows of this slot, as far as is remembered.
-        let others: Vec<u8> = list[1..].iter().copied().filter(|n| !took.contains(n)).collect();
-        let rank = |n: &u8| [1, 3, 2].iter().position(|d| d == n).unwrap_or(3);
-        assert!(others.is_sorted_by_key(rank), "newest drain first, then runners-up: {list:?}");
-        pairs += usize::from(others.len() > 1 && others[1] <= 3);
-    }
-    assert!(pairs > 0, "two draining ones in a list");
+    let took: Vec<Vec<u8>> =
+        sets.iter().map(|set| lists(&mut knowing, set).iter().map(|list| list[0]).collect()).collect();
+    let fresh = lists(&mut Maps::default(), &sets[2]);
+    let known = lists(&mut knowing, &sets[2]);
+    let missing = |lists: &[Vec<u8>]| {
+        let found = |(slot, list): &(usize, &Vec<u8>)| took.iter().all(|took| list.contains(&took[*slot]));
+        lists.iter().enumerate().filter(|entry| !found(entry)).count()
+    };
+    assert_eq!(missing(&known), 0);
+    // Quotas have moved a few away from where they rank.
+    assert!(missing(&fresh) * 100 < SLOTS as usize, "{} of {SLOTS}", missing(&fresh));
 }
 
 #[test]
