@@ -65,21 +65,21 @@ impl List {
         List { words: [front, high << BITS | low >> (64 - BITS)] }
     }
 
-    /// With the first member once more at the end, where there are others and there is room.
+    /// With the first member once more at the end, where there are others; the last one makes room.
     #[inline(always)]
     pub(crate) fn closed(&self) -> Self {
         let len = self.len();
-        if !(2..LEN).contains(&len) {
+        if len < 2 {
             return *self;
         }
         let first = self.first() as u64;
-        let mut words = self.words;
+        let [low, high] = self.words;
         if len < 4 {
-            words[0] |= first << ((len & 3) * BITS);
-        } else {
-            words[1] |= first << ((len & 3) * BITS);
+            return List { words: [low | first << ((len & 3) * BITS), high] };
         }
-        List { words }
+        // In a full list, in the place of the last.
+        let at = (if len < LEN { len & 3 } else { 3 }) * BITS;
+        List { words: [low, high & !(0xffff << at) | first << at] }
     }
 
     /// How many members there are before the first gap.
@@ -145,8 +145,9 @@ mod tests {
     fn the_owner_closes_the_list() {
         assert_eq!(members(list(&[1]).closed()), [1]);
         assert_eq!(members(list(&[1, 2]).closed()), [1, 2, 1]);
+        assert_eq!(members(list(&[1, 2, 3]).closed()), [1, 2, 3, 1]);
         assert_eq!(members(list(&[1, 2, 3, 4]).closed()), [1, 2, 3, 4, 1]);
         assert_eq!(members(list(&[1, 2, 3, 4, 5, 6, 7]).closed()), [1, 2, 3, 4, 5, 6, 7, 1]);
-        assert_eq!(members(list(&[1, 2, 3, 4, 5, 6, 7, 8]).closed()), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(members(list(&[1, 2, 3, 4, 5, 6, 7, 8]).closed()), [1, 2, 3, 4, 5, 6, 7, 1]);
     }
 }

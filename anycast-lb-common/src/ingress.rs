@@ -207,11 +207,12 @@ fn choose<T: Tables>(tables: &T, table: Option<u64>, hash: u64) -> Result<List, 
     List::of_slot(tables, table, hash).ok_or(Verdict::BadTable)
 }
 
-/// Whether the packet may be the first of its flow: anything but TCP past its SYN.
+/// Whether the packet is the first of its flow. What UDP does not tell is taken for a packet of a flow
+/// that lives: nobody breaks, and a new one begins on a backend that leaves.
 #[inline(always)]
 fn is_new<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
     if datagram.protocol() != TCP {
-        return true;
+        return datagram.protocol() != UDP;
     }
     match packet.view::<Tcp>(datagram.transport) {
         Some(tcp) => tcp.is_opening(),

@@ -307,12 +307,13 @@ forwards("three hops", tcp4("203.0.113.20", 80), "listed", "forwarded_gue", hops
 forwards("seven hops over v6", tcp4("203.0.113.21", 80), "listed6", "forwarded_gue", hops=LISTED6)
 forwards("no second chance, no hops", tcp4("203.0.113.25", 80), "listed", "forwarded_gue")
 forwards("udp comes back to the owner", udp4("203.0.113.20", 80), "listed", "forwarded_gue", hops=LISTED + [BACKEND])
-forwards("udp with seven hops has no way back", udp4("203.0.113.21", 80), "listed6", "forwarded_gue", hops=LISTED6)
+forwards("udp with a full list comes back to the owner", udp4("203.0.113.21", 80), "listed6", "forwarded_gue", hops=LISTED6[:-1] + [BACKEND6])
 forwards("ipip carries no hops", tcp4("203.0.113.22", 80), "listed-ipip", "forwarded_ipip")
 forwards("all are leaving: a flow that lives", tcp4("203.0.113.23", 80), "leaving", "forwarded_gue", address="10.0.0.12",
          hops=["10.0.0.13"])
 drops("all are leaving: a new flow", client(IP(src=CLIENT, dst="203.0.113.23") / TCP(dport=80, flags="S")), "empty_table")
-drops("all are leaving: udp", client(udp4("203.0.113.23", 80)), "empty_table")
+forwards("all are leaving: udp", udp4("203.0.113.23", 80), "leaving", "forwarded_gue", address="10.0.0.12",
+         hops=["10.0.0.13", "10.0.0.12"])
 drops("all are leaving: no second chance", client(tcp4("203.0.113.25", 81)), "empty_table")
 forwards("the seed is being changed", tcp4("203.0.113.24", 80), "reseeded", "forwarded_gue",
          hops=["10.0.0.19", "10.0.0.12"], mode="seed-change")

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod outcome;
+mod patience;
 pub mod running;
 mod tcp;
 mod udp;

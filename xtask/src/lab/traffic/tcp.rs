@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::STALL_LIMIT;
 use super::client::{Shared, stopped};
 use super::outcome::{Break, Flow, Reason};
+use super::patience::within;
 
 /// Longest answer's head that is looked for.
 const MAX_HEAD: usize = 4096;
@@ -59,7 +60,7 @@ async fn exchange_until_stopped(shared: &Shared, flow: &mut Flow) -> Result<(), 
             _ = ticks.tick() => {}
         }
         let began = Instant::now();
-        let answered = timeout(STALL_LIMIT, connection.exchange(shared.spec.padding, true)).await;
+        let answered = within(STALL_LIMIT, connection.exchange(shared.spec.padding, true)).await;
         let waited = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         flow.longest_stall_ms = flow.longest_stall_ms.max(waited);
         answered.map_err(|_| Reason::Stall)??;
@@ -84,12 +85,12 @@ pub(super) async fn short(target: SocketAddr) -> Result<(), Reason> {
             Err(error) => Err(Reason::Reset(error.to_string())),
         }
     };
-    timeout(STALL_LIMIT, work).await.map_err(|_| Reason::Stall)?
+    within(STALL_LIMIT, work).await.map_err(|_| Reason::Stall)?
 }
 
 impl Connection {
     async fn open(target: SocketAddr) -> Result<Self, Reason> {
-        let stream = timeout(STALL_LIMIT, TcpStream::connect(target))
+        let stream = within(STALL_LIMIT, TcpStream::connect(target))
             .await
             .map_err(|_| Reason::Connect("timed out".into()))?
             .map_err(|error| Reason::Connect(error.to_string()))?;
