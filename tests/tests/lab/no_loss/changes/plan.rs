@@ -4,7 +4,7 @@ use super::super::address;
 
 /// All backends, no more than a packet lists: nodes that keep no history know a flow's backend by its
 /// place in the ranking alone, and a much smaller weight takes that away.
-pub(super) const BACKENDS: usize = 4;
+pub(super) const BACKENDS: usize = 6;
 /// From this one on, backends are removed and added again.
 const MORTAL: usize = 3;
 /// This one always takes new flows: where nobody does, a join does not wait for the other nodes.
