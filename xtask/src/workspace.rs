@@ -44,6 +44,11 @@ pub fn pass_object() -> PathBuf {
     bpf_dir().join("xdp-pass.o")
 }
 
+/// The eBPF object with what the benchmark puts around and beside the programs.
+pub fn bench_object() -> PathBuf {
+    bpf_dir().join("bench.o")
+}
+
 /// The cargo that runs us.
 pub fn cargo_path() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
