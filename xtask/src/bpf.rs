@@ -12,7 +12,9 @@ use crate::elf;
 use crate::progress;
 use crate::setup::linker::Linker;
 use crate::setup::toolchain::{BPF_TARGET, DISTRO_RUSTC, Route, distro_cargo};
-use crate::workspace::{EBPF_PACKAGE, bench_object, bpf_dir, bpf_object, clean_environment, pass_object, root};
+use crate::workspace::{
+    EBPF_PACKAGE, bench_object, bpf_dir, bpf_object, clean_environment, pass_object, root,
+};
 
 /// Binaries of the eBPF package and the objects they become.
 const BINARIES: [&str; 3] = ["anycast-lb-xdp", "xdp-pass", "xdp-bench"];

@@ -29,6 +29,16 @@ pub fn controller() -> PathBuf {
     target_dir().join("release/anycast-lb")
 }
 
+/// What measures: a program of its own, since it uses the controller's library.
+pub fn bench_program() -> PathBuf {
+    target_dir().join("release/anycast-lb-bench")
+}
+
+/// Where a benchmark leaves its table and its plot.
+pub fn bench_dir() -> PathBuf {
+    root().join("target/bench")
+}
+
 /// Where the finished eBPF objects are put; `anycast-lb/build.rs` takes them from here.
 pub fn bpf_dir() -> PathBuf {
     root().join("target/bpf")
