@@ -1,5 +1,7 @@
 //! Rounds: every case once in each, so that what the machine is up to meets all of them alike.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -8,6 +10,11 @@ use crate::cases::Case;
 
 /// Packets that warm the caches up for a case, as a part of those that are measured.
 const WARM_UP: u32 = 5;
+
+/// Runs that tell what a run costs besides its packets.
+const CALIBRATIONS: usize = 21;
+/// Packets of such a run. One alone is run in another way, without the kernel's dispatcher.
+const FEWEST: u32 = 2;
 
 /// What was measured: the cases' names, and ns a packet, `figures[case][round]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +46,7 @@ pub fn stay_on(wanted: Option<usize>) -> Result<usize> {
 ///
 /// When the kernel refuses to run a program.
 pub fn measure(cases: &[Case], rounds: u32, packets: u32, mut tick: impl FnMut(u32)) -> Result<Figures> {
+    let overhead = overhead(cases)?;
     let names = cases.iter().map(|case| (case.name.clone(), case.wrapper)).collect();
     let mut figures = Figures { cases: names, ns: vec![Vec::new(); cases.len()] };
     for round in 0..rounds {
@@ -47,9 +55,19 @@ pub fn measure(cases: &[Case], rounds: u32, packets: u32, mut tick: impl FnMut(u
         for i in 0..cases.len() {
             let i = if forth { i } else { cases.len() - 1 - i };
             cases[i].run((packets / WARM_UP).max(1))?;
-            figures.ns[i].push(cases[i].run(packets)?);
+            let took = cases[i].run(packets)?.saturating_sub(overhead);
+            figures.ns[i].push(took.as_nanos() as f64 / f64::from(packets));
         }
         tick(round + 1);
     }
     Ok(figures)
+}
+
+/// CPU time of a run without its packets: the kernel changes code before and after it, which takes
+/// some 200 µs.
+fn overhead(cases: &[Case]) -> Result<Duration> {
+    let case = cases.first().context("no cases")?;
+    let mut runs = (0..CALIBRATIONS).map(|_| case.run(FEWEST)).collect::<Result<Vec<_>>>()?;
+    runs.sort();
+    Ok(runs[CALIBRATIONS / 2])
 }

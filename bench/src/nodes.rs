@@ -187,7 +187,7 @@ impl Node {
         Ok(verdicts.iter().find(|(v, _)| *v == verdict).map_or(0, |(_, counter)| counter.packets))
     }
 
-    /// How many VIPs and how many members have had packets so far.
+    /// Packets so far, by VIP.
     ///
     /// # Errors
     ///

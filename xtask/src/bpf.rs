@@ -9,11 +9,12 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 
 use crate::elf;
+use crate::process::query;
 use crate::progress;
 use crate::setup::linker::Linker;
 use crate::setup::toolchain::{BPF_TARGET, DISTRO_RUSTC, Route, distro_cargo};
 use crate::workspace::{
-    EBPF_PACKAGE, bench_object, bpf_dir, bpf_object, clean_environment, pass_object, root,
+    EBPF_PACKAGE, bench_object, bpf_dir, bpf_object, built_with_file, clean_environment, pass_object, root,
 };
 
 /// Binaries of the eBPF package and the objects they become.
@@ -72,7 +73,22 @@ pub fn build(route: Route, linker: &Linker, talk: Talk) -> Result<()> {
         check(&bytes).with_context(|| format!("{} (built as {binary})", object.display()))?;
         replace(&object, &bytes).with_context(|| object.display().to_string())?;
     }
-    Ok(())
+    let built_with = format!("{}; bpf-linker {}\n", compiler(route), linker.version);
+    replace(&built_with_file(), built_with.as_bytes()).context("target/bpf/built-with")
+}
+
+/// The compiler of the objects, as it calls itself.
+fn compiler(route: Route) -> String {
+    let mut rustc = match route {
+        Route::Distro => Command::new(DISTRO_RUSTC),
+        Route::Nightly => {
+            let mut rustup = Command::new("rustup");
+            rustup.args(["run", "nightly", "rustc"]).env("RUSTUP_AUTO_INSTALL", "0");
+            rustup
+        }
+    };
+    rustc.env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH").arg("--version");
+    query(&mut rustc).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// What the plan says about it.

@@ -59,6 +59,11 @@ pub fn bench_object() -> PathBuf {
     bpf_dir().join("bench.o")
 }
 
+/// What the eBPF objects were built with: one line. Their size depends on it.
+pub fn built_with_file() -> PathBuf {
+    bpf_dir().join("built-with")
+}
+
 /// The cargo that runs us.
 pub fn cargo_path() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
