@@ -19,10 +19,10 @@ use crate::workspace::bench_program;
 #[command(after_help = AFTER_HELP)]
 pub struct Arguments {
     /// Rounds; every case runs once in each
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(3..))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..))]
     pub rounds: u32,
     /// Packets a case gets in a round
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..))]
     pub packets: u32,
     /// Only cases whose name contains this (and the references); may be given more than once
     #[arg(long = "case", value_name = "TEXT")]
@@ -46,10 +46,12 @@ Examples:
   cargo xtask bench --case v4 --rounds 30
   cargo xtask bench --peer katran=/sys/fs/bpf/katran
 
-A peer gets TCP to 203.0.113.1:443 and [2001:db8:ffff::1]:443, from 100.64.0.0 and 2001:db8:c:: and the
-addresses that follow them; what it does not transmit is left out and said so. Nothing is sent anywhere.
+A peer gets TCP to 203.0.113.1:443 and [2001:db8:ffff::1]:443, from 100.64.0.0,
+2001:db8:c:: and the addresses that follow them. What it does not transmit is
+left out, which is said. Nothing is sent anywhere.
 
-The table and the plot are written to target/bench/. docs/PERFORMANCE.md says how it is measured.";
+The table and the plot are written to target/bench/; docs/PERFORMANCE.md says
+how it is measured.";
 
 /// A program that is measured beside ours.
 #[derive(Clone, Debug, PartialEq, Eq)]

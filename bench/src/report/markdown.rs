@@ -27,7 +27,23 @@ pub fn markdown(summaries: &[Summary], circumstances: &Circumstances) -> String 
         })
         .collect();
     table(&mut text, &["case", "compared with", "ratio", "at most", "reached"], &rows);
+    let rows: Vec<Vec<String>> = summaries.iter().filter_map(|peer| peer_row(peer, summaries)).collect();
+    if !rows.is_empty() {
+        text.push('\n');
+        table(&mut text, &["case", "compared with", "ratio"], &rows);
+    }
     text
+}
+
+/// Our own program beside a peer's, on the same packets.
+fn peer_row(peer: &Summary, summaries: &[Summary]) -> Option<Vec<String>> {
+    // peer-NAME-FAMILY-FLOWS; a name may have dashes itself.
+    let [flows, family, _] = peer.name.strip_prefix("peer-")?.rsplitn(3, '-').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let own = format!("ingress-{family}-ipip-{flows}");
+    let ratio = summaries.iter().find(|summary| summary.name == own)?.ratio_to(&peer.name)?;
+    Some(vec![own, peer.name.clone(), format!("{ratio:.2}")])
 }
 
 fn case_row(summary: &Summary) -> Vec<String> {
@@ -85,6 +101,22 @@ fn table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_is_compared_with_our_own_program_on_the_same_packets() {
+        let summary = |name: &str, ratio| Summary {
+            name: name.to_owned(),
+            min: 1.0,
+            p10: 1.0,
+            median: 1.0,
+            ratio: vec![("peer-a-b-v6-65k".to_owned(), ratio)],
+            net_ratio: Vec::new(),
+        };
+        let all = [summary("ingress-v6-ipip-65k", 0.25), summary("peer-a-b-v6-65k", 1.0)];
+        let expected = ["ingress-v6-ipip-65k", "peer-a-b-v6-65k", "0.25"].map(str::to_owned);
+        assert_eq!(peer_row(&all[1], &all), Some(expected.to_vec()));
+        assert_eq!(peer_row(&all[0], &all), None);
+    }
 
     #[test]
     fn columns_line_up_and_numbers_stand_right() {
