@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use anycast_lb::dataplane::Dataplane;
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, Interface, Pool, Protocol, Role, Seed, TableKind,
-    Vip, VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
+    TableKind, Vip, VipKey, XdpMode,
 };
 use anycast_lb::neighbour::{NextHop, Resolution};
-use anycast_lb_common::abi::{Control as ControlBytes, HopLimits, Verdict};
+use anycast_lb_common::abi::Verdict;
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, Map, MapData};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 
@@ -31,6 +30,8 @@ const BACKENDS: u32 = 100;
 /// Slots of a pool and its margin, where the configuration does not say.
 const SLOTS: u32 = 16_384;
 const MARGIN_PPM: u32 = 35_000;
+/// Limits that a benchmark does not reach; all that they cost is still paid.
+const NO_HURDLE: HopLimits = HopLimits { per_prefix: 1_000_000_000, total: 1_000_000_000 };
 /// Groups of VIPs.
 pub const SHARED: u8 = 0;
 /// As [`SHARED`].
@@ -137,9 +138,8 @@ impl Node {
         let mut config = config(directory, Role::Backend, INTERFACES[1]);
         config.vips.push(service_at(BACKEND_VIP.into(), ""));
         config.allowed_senders.push("10.0.0.0/8".parse()?);
-        let node = Self::open(&config, "backend", &[BACKEND.into()])?;
-        node.lift_hop_limits()?;
-        Ok(node)
+        config.hop_limits = NO_HURDLE;
+        Self::open(&config, "backend", &[BACKEND.into()])
     }
 
     fn open(config: &Config, instance: &'static str, locals: &[IpAddr]) -> Result<Self> {
@@ -152,20 +152,6 @@ impl Node {
         dataplane.apply(&config)?;
         dataplane.attach(&config.interfaces)?;
         Ok(Node { dataplane, bpffs: config.bpffs, instance })
-    }
-
-    /// Limits so high that a benchmark does not reach them: all that they cost is still paid.
-    fn lift_hop_limits(&self) -> Result<()> {
-        let path = place::pinned_map(&self.bpffs, self.instance, "CONTROL");
-        let mut map: Array<MapData, Bytes> = Array::try_from(Map::Array(MapData::from_pin(&path)?))?;
-        let mut control = map.get(&0, 0)?;
-        const SECOND: u64 = 1_000_000_000;
-        let limits =
-            HopLimits { prefix_interval: 1, prefix_burst: SECOND, total_interval: 1, total_burst: SECOND };
-        for buffer in &mut control.0.buffers {
-            buffer.hop_limits = limits;
-        }
-        Ok(map.set(0, control, 0)?)
     }
 
     /// The program, as it is pinned.
@@ -207,14 +193,6 @@ pub fn open_program(path: &Path) -> Result<Xdp> {
         .with_context(|| format!("no pinned XDP program at {}", path.display()))
 }
 
-/// [`ControlBytes`] in the form in which aya reads it.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Bytes(ControlBytes);
-
-// SAFETY: plain old data.
-unsafe impl aya::Pod for Bytes {}
-
 fn config(directory: &Path, role: Role, interface: &str) -> Config {
     Config {
         role,
@@ -235,6 +213,7 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         vips: Vec::new(),
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
+        hop_limits: HopLimits::default(),
         metrics: None,
     }
 }

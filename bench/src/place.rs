@@ -54,8 +54,3 @@ pub fn pinned_program(bpffs: &Path, instance: &str) -> PathBuf {
     let version = format!("v{}", anycast_lb_common::abi::VERSION);
     bpffs.join("anycast-lb").join(instance).join(version).join("prog")
 }
-
-/// Where one of its maps is pinned.
-pub fn pinned_map(bpffs: &Path, instance: &str, name: &str) -> PathBuf {
-    pinned_program(bpffs, instance).with_file_name("maps").join(name)
-}
