@@ -85,6 +85,14 @@ impl Kernel {
         (0..array.len()).try_for_each(|index| Ok(array.set(index, [0; 2], 0)?))
     }
 
+    /// Instructions that the verifier looked at, and bytes of machine code.
+    pub fn size(&mut self) -> anyhow::Result<(u32, u32)> {
+        let info = xdp(&mut self.ebpf, self.program)?.info()?;
+        let verified =
+            info.verified_instruction_count().context("the kernel does not count (before 5.16)")?;
+        Ok((verified, info.size_jitted()))
+    }
+
     /// Runs `input` through the program.
     pub fn run(&mut self, input: &[u8], metadata: usize) -> anyhow::Result<(Action, Vec<u8>)> {
         let mut output = vec![0; MAX_FRAME];

@@ -2,6 +2,8 @@
 //! through a program: [`native`], the packet logic on the host, and [`kernel`], the released object
 //! under `BPF_PROG_TEST_RUN`.
 
+pub mod gate;
 pub mod kernel;
+pub mod lookups;
 pub mod native;
 pub mod scenario;

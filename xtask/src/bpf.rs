@@ -9,17 +9,20 @@ use std::{fs, io};
 use anyhow::{Context, Result, bail};
 
 use crate::elf;
+use crate::process::query;
 use crate::progress;
 use crate::setup::linker::Linker;
 use crate::setup::toolchain::{BPF_TARGET, DISTRO_RUSTC, Route, distro_cargo};
-use crate::workspace::{EBPF_PACKAGE, bpf_dir, bpf_object, clean_environment, pass_object, root};
+use crate::workspace::{
+    EBPF_PACKAGE, bench_object, bpf_dir, bpf_object, built_with_file, clean_environment, pass_object, root,
+};
 
 /// Binaries of the eBPF package and the objects they become.
-const BINARIES: [&str; 2] = ["anycast-lb-xdp", "xdp-pass"];
+const BINARIES: [&str; 3] = ["anycast-lb-xdp", "xdp-pass", "xdp-bench"];
 
 /// Crates that use unstable features. Naming them instead of opening the compiler for all keeps
 /// everybody else on stable Rust, and lets the prebuilt `core` be used as it is.
-const UNSTABLE_CRATES: &str = "aya_ebpf,aya_ebpf_bindings,anycast_lb_xdp,xdp_pass";
+const UNSTABLE_CRATES: &str = "aya_ebpf,aya_ebpf_bindings,anycast_lb_xdp,xdp_pass,xdp_bench";
 
 /// A section where the compiler puts what it believes never runs: panics. The loader does not
 /// know it and the verifier would refuse the endless loop in it.
@@ -45,7 +48,7 @@ pub enum Talk {
     EveryVerdict,
 }
 
-/// Builds both objects; cargo finds out whether there is anything to do.
+/// Builds all objects; cargo finds out whether there is anything to do.
 ///
 /// # Errors
 ///
@@ -65,12 +68,27 @@ pub fn build(route: Route, linker: &Linker, talk: Talk) -> Result<()> {
     })?;
     let built = root().join("target/bpf-build").join(BPF_TARGET).join("bpf");
     fs::create_dir_all(bpf_dir()).with_context(|| bpf_dir().display().to_string())?;
-    for (binary, object) in BINARIES.into_iter().zip([bpf_object(), pass_object()]) {
+    for (binary, object) in BINARIES.into_iter().zip([bpf_object(), pass_object(), bench_object()]) {
         let bytes = fs::read(built.join(binary)).with_context(|| built.join(binary).display().to_string())?;
         check(&bytes).with_context(|| format!("{} (built as {binary})", object.display()))?;
         replace(&object, &bytes).with_context(|| object.display().to_string())?;
     }
-    Ok(())
+    let built_with = format!("{}; bpf-linker {}\n", compiler(route), linker.version);
+    replace(&built_with_file(), built_with.as_bytes()).context("target/bpf/built-with")
+}
+
+/// The compiler of the objects, as it calls itself.
+fn compiler(route: Route) -> String {
+    let mut rustc = match route {
+        Route::Distro => Command::new(DISTRO_RUSTC),
+        Route::Nightly => {
+            let mut rustup = Command::new("rustup");
+            rustup.args(["run", "nightly", "rustc"]).env("RUSTUP_AUTO_INSTALL", "0");
+            rustup
+        }
+    };
+    rustc.env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH").arg("--version");
+    query(&mut rustc).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// What the plan says about it.

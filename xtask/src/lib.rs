@@ -3,6 +3,7 @@
 //!
 //! It does not depend on the controller: it is what builds it.
 
+pub mod bench;
 pub mod bpf;
 pub mod demo;
 pub mod elf;

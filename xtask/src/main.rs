@@ -9,7 +9,7 @@ use xtask::process;
 use xtask::setup::toolchain::Wish;
 use xtask::setup::{self, Scope};
 use xtask::suite::{self, Phase};
-use xtask::{demo, lab};
+use xtask::{bench, demo, lab};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
@@ -28,6 +28,8 @@ enum Task {
     Test(TestArguments),
     /// Run real traffic through the balancer in a lab of network namespaces, and beside it without
     Demo(demo::Arguments),
+    /// Do the set-up, then measure how long the data plane takes for a packet
+    Bench(bench::Arguments),
     /// Leave a lab standing, remove it, or show what stands
     #[command(subcommand)]
     Lab(lab::Command),
@@ -113,6 +115,7 @@ fn run(task: Task) -> Result<ExitCode> {
             }
         }
         Task::Demo(arguments) => return demo::main(&arguments, || setup::run(Scope::Lab, None)),
+        Task::Bench(arguments) => return bench::main(&arguments, || setup::run(Scope::Build, None)),
         Task::Lab(command) => return lab::main(&command, || setup::run(Scope::Lab, None)),
         Task::TrafficClient(spec) => return lab::traffic::client::main(&spec),
         Task::UdpEcho(arguments) => return lab::services::udp_echo(&arguments),

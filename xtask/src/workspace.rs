@@ -29,6 +29,16 @@ pub fn controller() -> PathBuf {
     target_dir().join("release/anycast-lb")
 }
 
+/// What measures: a program of its own, since it uses the controller's library.
+pub fn bench_program() -> PathBuf {
+    target_dir().join("release/anycast-lb-bench")
+}
+
+/// Where a benchmark leaves its table and its plot.
+pub fn bench_dir() -> PathBuf {
+    root().join("target/bench")
+}
+
 /// Where the finished eBPF objects are put; `anycast-lb/build.rs` takes them from here.
 pub fn bpf_dir() -> PathBuf {
     root().join("target/bpf")
@@ -42,6 +52,16 @@ pub fn bpf_object() -> PathBuf {
 /// The eBPF object with the program `pass`, which a veth wants on its peer.
 pub fn pass_object() -> PathBuf {
     bpf_dir().join("xdp-pass.o")
+}
+
+/// The eBPF object with what the benchmark puts around and beside the programs.
+pub fn bench_object() -> PathBuf {
+    bpf_dir().join("bench.o")
+}
+
+/// What the eBPF objects were built with: one line. Their size depends on it.
+pub fn built_with_file() -> PathBuf {
+    bpf_dir().join("built-with")
 }
 
 /// The cargo that runs us.

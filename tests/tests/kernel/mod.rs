@@ -1,2 +1,3 @@
 mod dataplane;
+mod gate;
 mod packets;

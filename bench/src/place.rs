@@ -1,0 +1,56 @@
+//! A place of its own for what is measured: network and mounts that vanish with this process, however
+//! it ends. So there is nothing to clean up, not even after a SIGKILL.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use xtask::workspace::bench_dir;
+
+/// Network interfaces that nothing is sent through; a program has to be attached to be pinned.
+pub const INTERFACES: [&str; 2] = ["ingress0", "backend0"];
+
+/// Enters it. Call it before any thread is started.
+///
+/// # Errors
+///
+/// Without root.
+pub fn enter() -> Result<PathBuf> {
+    let directory = bench_dir().join("place");
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+        .context("cannot make namespaces: measuring needs root")?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private mounts")?;
+    mount(Some("bench"), &directory, Some("tmpfs"), MsFlags::empty(), none)
+        .with_context(|| format!("cannot mount a tmpfs at {}", directory.display()))?;
+    ip("link set lo up")?;
+    for name in INTERFACES {
+        ip(&format!("link add {name} type veth peer name {name}-peer"))?;
+    }
+    Ok(directory)
+}
+
+/// Gives the loopback interface an address.
+///
+/// # Errors
+///
+/// When `ip` fails.
+pub fn add_address(address: &str) -> Result<()> {
+    ip(&format!("address add {address} dev lo"))
+}
+
+fn ip(arguments: &str) -> Result<()> {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().context("ip")?;
+    ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+/// Where the program of an instance is pinned.
+pub fn pinned_program(bpffs: &Path, instance: &str) -> PathBuf {
+    let version = format!("v{}", anycast_lb_common::abi::VERSION);
+    bpffs.join("anycast-lb").join(instance).join(version).join("prog")
+}
