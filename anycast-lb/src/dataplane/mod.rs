@@ -8,12 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, Encap, FlowKeys, VERDICTS, Verdict};
-use aya::programs::{SchedClassifier, Xdp};
+use anycast_lb_common::abi::{Counter, FlowKeys, VERDICTS, Verdict};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
@@ -35,6 +33,7 @@ mod netlink;
 mod object;
 mod pin;
 mod program_log;
+mod programs;
 mod relay;
 mod socket_fields;
 mod sys;
@@ -43,21 +42,17 @@ mod trace;
 
 pub use attach::{Attachment, Mode};
 pub use error::DataplaneError;
-pub use trace::{Flow, Outer, Way};
+pub use trace::{Flow, Outer, Trace, Way};
 
 use attach::Attached;
 use counters::Counters;
 use lock::InstanceLock;
 use object::{COUNTERS, OBJECT, TABLES};
 use pin::Layout;
+use programs::{BACKEND, load_program, load_relay, program_fd, relay_fd};
 use socket_fields::SocketFields;
 use tables::Tables;
 use trace::Tracer;
-
-/// Name of the backend's program.
-const BACKEND: &str = "backend";
-/// Name of its second half.
-const RELAY: &str = "relay";
 
 /// Whether there was something to go on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,27 +61,6 @@ pub enum Start {
     Fresh,
     /// The tables are those of the last daemon, and still in force where its links are.
     Adopted,
-}
-
-/// What would become of the first packet of a flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// The way out.
-    pub verdict: Verdict,
-    /// The VIP that takes it.
-    pub vip: Option<VipKey>,
-    /// Its pool.
-    pub pool: Option<String>,
-    /// The slot of the pool's table.
-    pub slot: Option<u32>,
-    /// The backend that owns the slot.
-    pub backend: Option<IpAddr>,
-    /// How packets get to it.
-    pub encapsulation: Option<Encap>,
-    /// The way to it; none if it is not resolved.
-    pub next_hop: Option<Way>,
-    /// The outer header the program made.
-    pub outer: Option<Outer>,
 }
 
 /// What the numbers in the maps mean.
@@ -416,32 +390,4 @@ fn private_keys() -> Result<FlowKeys, DataplaneError> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|e| DataplaneError::call("getrandom", io::Error::other(e)))?;
     Ok(FlowKeys::from_seed(seed))
-}
-
-/// Loads one program of `ebpf`; the others stay out of the kernel.
-fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneError> {
-    let program: Option<&mut Xdp> = ebpf.program_mut(name).and_then(|p| p.try_into().ok());
-    let program =
-        program.ok_or_else(|| DataplaneError::Object(format!("it has no XDP program \"{name}\"")))?;
-    program.load().map_err(|e| DataplaneError::program(name, e))
-}
-
-/// Loads the second half of the backend's program.
-fn load_relay(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let program: Option<&mut SchedClassifier> = ebpf.program_mut(RELAY).and_then(|p| p.try_into().ok());
-    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{RELAY}\"")))?;
-    program.load().map_err(|e| DataplaneError::program(RELAY, e))
-}
-
-fn relay_fd(ebpf: &Ebpf) -> Result<BorrowedFd<'_>, DataplaneError> {
-    let program: Option<&SchedClassifier> = ebpf.program(RELAY).and_then(|p| p.try_into().ok());
-    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{RELAY}\"")))?;
-    Ok(program.fd().map_err(|e| DataplaneError::program(RELAY, e))?.as_fd())
-}
-
-fn program_fd<'e>(ebpf: &'e Ebpf, name: &str) -> Result<BorrowedFd<'e>, DataplaneError> {
-    let program: Option<&Xdp> = ebpf.program(name).and_then(|p| p.try_into().ok());
-    let program =
-        program.ok_or_else(|| DataplaneError::Object(format!("it has no XDP program \"{name}\"")))?;
-    Ok(program.fd().map_err(|e| DataplaneError::program(name, e))?.as_fd())
 }

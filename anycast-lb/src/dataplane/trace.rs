@@ -20,10 +20,31 @@ use super::error::DataplaneError;
 use super::object::{OBJECT, TABLES};
 use super::pin::Layout;
 use super::tables::Tables;
-use crate::model::Protocol;
+use crate::model::{Protocol, VipKey};
 use crate::plan;
 
 mod packet;
+
+/// What would become of the first packet of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The way out.
+    pub verdict: Verdict,
+    /// The VIP that takes it.
+    pub vip: Option<VipKey>,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// The slot of the pool's table.
+    pub slot: Option<u32>,
+    /// The backend that owns the slot.
+    pub backend: Option<IpAddr>,
+    /// How packets get to it.
+    pub encapsulation: Option<Encap>,
+    /// The way to it; none if it is not resolved.
+    pub next_hop: Option<Way>,
+    /// The outer header the program made.
+    pub outer: Option<Outer>,
+}
 
 /// The first packet of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
