@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::UNIX_EPOCH;
 
+use anycast_lb_common::abi::MAX_MEMBERS;
 use serde::Serialize;
 
 use crate::membership::Standing;
@@ -105,6 +106,7 @@ pub fn run(
     if scenario.backends == 0 {
         return Err(SimulateError::NoBackends);
     }
+    fits(scenario.backends.into())?;
     let mut pool: Vec<Candidate> = (0..scenario.backends).map(candidate).collect();
     let mut born = scenario.backends;
     let first = build(&scenario.spec, &pool);
@@ -119,6 +121,7 @@ pub fn run(
     for (step, change) in (1..).zip(&scenario.changes) {
         match *change {
             Change::Add(count) => {
+                fits(pool.len() as u64 + u64::from(count))?;
                 pool.extend((born..).take(count as usize).map(candidate));
                 born = born.saturating_add(count);
             }
@@ -168,6 +171,9 @@ pub fn run(
     })
 }
 
+/// Most backends of a pool: all numbers of members but 0.
+const MAX_BACKENDS: u64 = MAX_MEMBERS as u64 - 1;
+
 /// Why a scenario cannot be played.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -175,6 +181,12 @@ pub enum SimulateError {
     /// The pool is empty from the start.
     #[error("a simulation needs at least one backend")]
     NoBackends,
+    /// More than a pool can have.
+    #[error("a pool of {backends} backends; {MAX_BACKENDS} is the most")]
+    TooMany {
+        /// How many there would be.
+        backends: u64,
+    },
     /// A removal leaves nobody.
     #[error("change {step} removes {count} of {backends} backends; at least one must stay")]
     TooManyRemoved {
@@ -185,6 +197,11 @@ pub enum SimulateError {
         /// How many there are by then.
         backends: usize,
     },
+}
+
+/// Whether a pool can have so many backends.
+fn fits(backends: u64) -> Result<(), SimulateError> {
+    if backends > MAX_BACKENDS { Err(SimulateError::TooMany { backends }) } else { Ok(()) }
 }
 
 /// The flows that began in one slot.
@@ -328,5 +345,13 @@ mod tests {
         let error = run(&scenario(1, 3, &[Change::Add(1), Change::Remove(4)]), build);
         assert_eq!(error, Err(SimulateError::TooManyRemoved { step: 2, count: 4, backends: 4 }));
         assert_eq!(run(&scenario(1, 0, &[]), build), Err(SimulateError::NoBackends));
+    }
+
+    #[test]
+    fn a_pool_has_so_many_backends_and_no_more() {
+        let error = run(&scenario(1, 3, &[Change::Add(u32::MAX)]), build);
+        assert_eq!(error, Err(SimulateError::TooMany { backends: u64::from(u32::MAX) + 3 }));
+        assert_eq!(run(&scenario(1, 32_768, &[]), build), Err(SimulateError::TooMany { backends: 32_768 }));
+        assert_eq!((fits(32_767), fits(0)), (Ok(()), Ok(())));
     }
 }

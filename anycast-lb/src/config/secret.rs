@@ -45,6 +45,11 @@ pub enum SecretError {
 }
 
 impl SecretError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, SecretError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// What mends it.
     pub fn hint(&self) -> String {
         match self {

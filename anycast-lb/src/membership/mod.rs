@@ -34,7 +34,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::model::Config;
+use crate::model::{BackendState, Config};
 
 pub use in_force::{Fitness, InForce, Key, Standing, Standings};
 use member::{Member, Wish};
@@ -266,12 +266,15 @@ impl Membership {
         self.members.get(&(pool.to_owned(), address)).map(|member| member.report(now))
     }
 
-    /// Pools in which a backend is active; with `pool`, of that one alone.
+    /// Pools in which a backend is active, or will be again once its health is known to be back; with
+    /// `pool`, of that one alone.
     pub fn active_in(&self, pool: Option<&str>, address: IpAddr) -> Vec<&str> {
         self.members
             .iter()
             .filter(|((name, a), m)| {
-                *a == address && pool.is_none_or(|p| p == name) && m.state() == State::Active
+                *a == address
+                    && pool.is_none_or(|p| p == name)
+                    && m.table_state() == Some(BackendState::Active)
             })
             .map(|((name, _), _)| name.as_str())
             .collect()

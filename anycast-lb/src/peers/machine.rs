@@ -53,6 +53,8 @@ pub struct Own {
     pub changing: bool,
     /// Where backends listen.
     pub port: u16,
+    /// PoPs whose new flows go elsewhere.
+    pub drained_pops: Vec<String>,
 }
 
 impl Own {
@@ -76,6 +78,7 @@ impl Own {
             changing,
             port: config.control.port(),
             report,
+            drained_pops: config.drained_pops.clone(),
         }
     }
 }
@@ -239,7 +242,8 @@ impl Machine {
     }
 
     /// How many flows of the pools in which it is draining a backend holds. None: it is not known; or
-    /// there are none, but another node still gives it new ones.
+    /// there are none, but another node still gives it new ones, or does not say whether it does: what a
+    /// daemon has put in force goes on without it.
     pub fn draining_flows(&self, now: Instant, backend: IpAddr) -> Option<u64> {
         // The clock began later than that: then nothing is stale.
         let since = now.checked_sub(STALE).unwrap_or(now);
@@ -251,16 +255,19 @@ impl Machine {
         }
         let flows = pools.iter().map(|p| self.remaining_flows(&p.pool, backend, since));
         let flows = flows.sum::<Option<u64>>()?;
-        let is_fed = |known: &Known<NodeReport>| {
-            // At another site it is given none, whatever its state.
-            let report = known.fresh(since).filter(|report| report.pop == self.own.report.pop);
-            let theirs = report.map(|report| report.pools.as_slice()).unwrap_or_default();
-            theirs.iter().any(|t| {
+        let feeds = |report: &NodeReport| {
+            report.pools.iter().any(|t| {
                 pools.iter().any(|p| p.pool == t.pool)
                     && matches!(state(t, backend), Some("active" | "filling"))
             })
         };
-        (flows > 0 || !self.nodes.values().any(is_fed)).then_some(flows)
+        let may_be_fed = |peer: &Peer| {
+            // A node of another PoP gives it none, whatever its state, unless that PoP is drained.
+            let other_pop = peer.pop != self.own.report.pop && !self.own.drained_pops.contains(&peer.pop);
+            let report = || self.nodes.get(&peer.node).and_then(|known| known.fresh(since));
+            !other_pop && report().is_none_or(feeds)
+        };
+        (flows > 0 || !self.own.peers.iter().any(may_be_fed)).then_some(flows)
     }
 
     /// The joins of which every other node knows already.

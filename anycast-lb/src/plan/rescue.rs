@@ -70,6 +70,11 @@ impl<'a> Sites<'a> {
                     rescue.push(site);
                 }
             }
+            // Whoever takes the new flows has a place in any case.
+            if owner != home && !rescue.contains(&owner) {
+                rescue.pop();
+                rescue.push(owner);
+            }
         }
         Sites { owner, rescue }
     }

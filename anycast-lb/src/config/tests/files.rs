@@ -171,6 +171,9 @@ fn the_seed_is_required_and_private() {
 #[test]
 fn the_previous_seed_is_held_to_the_same() {
     let dir = Dir::new();
+    // A new one would be of no use: it must be the one that was in force.
+    let missing = only(dir.load(&ingress("hash_seed_previous_file = \"old\"\n")));
+    assert!(missing.hint.contains("copy the seed that was in force"), "{}", missing.hint);
     dir.put("old", SEED, 0o604);
     let problem = only(dir.load(&ingress("hash_seed_previous_file = \"old\"\n")));
     assert_eq!((problem.line, problem.key.as_str()), (4, "hash_seed_previous_file"));

@@ -131,7 +131,17 @@ pub(super) fn seed_previous(
     // What was read with the seed in force belongs to it; a file that was replaced since does not.
     let previous = match &surroundings.seed {
         Some(_) => surroundings.seed_previous.clone()?,
-        None => seed_or_problem(read_seed(&beside(&files[MAIN].path, &source.value)), source, KEY, report)?,
+        None => {
+            let read = read_seed(&beside(&files[MAIN].path, &source.value));
+            let hint = match &read {
+                Err(e) if e.is_missing() => {
+                    "copy the seed that was in force there, or take the key out".to_owned()
+                }
+                Err(e) => e.hint(),
+                Ok(_) => String::new(),
+            };
+            read.map_err(|e| report.problem(source.spot, KEY, e.to_string(), hint)).ok()?
+        }
     };
     if seed == Some(&previous) {
         report.notice(

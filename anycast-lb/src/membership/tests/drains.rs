@@ -78,4 +78,8 @@ fn only_active_ones_count_as_active() {
     assert_eq!(active(11, Some("web")), ["web"]);
     assert_eq!(active(11, Some("dns")), [""; 0]);
     assert_eq!((active(12, None), active(13, None)), (vec![], vec![]));
+    // It still holds the flows from before it was down.
+    bench.health(11, Health::Down);
+    bench.health(11, Health::Up);
+    assert_eq!(bench.membership.active_in(None, backend_address(11)), ["web"]);
 }

@@ -256,19 +256,31 @@ fn a_draining_backend_is_asked_each_second_for_the_flows_of_the_pools_vips() {
 fn no_flow_is_left_only_when_no_other_node_gives_it_new_ones() {
     let start = *START;
     let mut machine = machine(DRAINING);
-    let tell = |machine: &mut Machine, second: u32, flows, theirs| {
+    let tell = |machine: &mut Machine, second: u32, flows, theirs, third: &Result<_, String>| {
         let now = start + second * SECOND;
         asked(machine, now);
         let vips = vec![VipFlows { vip: vip("203.0.113.1:443/tcp"), tcp: flows, udp: 0 }];
         machine.backend_answered(now, backend(12), Ok(Flows { total: flows, vips }));
         machine.node_answered(now, "n2", Ok(report("n2", "0002", theirs)));
-        machine.node_answered(now, "n3", Err("connection refused".to_owned()));
+        machine.node_answered(now, "n3", third.clone());
         machine.draining_flows(now, backend(12))
     };
+    let draining = Ok(report("n3", "0002", DRAINING));
+    let silent = Err("connection refused".to_owned());
     const BOTH: &[(u8, &str)] = &[(11, "active"), (12, "active")];
-    assert_eq!(tell(&mut machine, 0, 7, BOTH), Some(7));
-    assert_eq!(tell(&mut machine, 1, 0, BOTH), None, "n2 does not drain it");
-    assert_eq!(tell(&mut machine, 2, 0, DRAINING), Some(0));
+    assert_eq!(tell(&mut machine, 0, 7, BOTH, &draining), Some(7));
+    assert_eq!(tell(&mut machine, 1, 0, BOTH, &draining), None, "n2 does not drain it");
+    assert_eq!(tell(&mut machine, 2, 0, DRAINING, &draining), Some(0));
+    assert_eq!(tell(&mut machine, 3, 0, DRAINING, &silent), None, "n3's data plane goes on");
+    assert_eq!(tell(&mut machine, 4, 7, DRAINING, &silent), Some(7));
+    // Nodes of another PoP give it none, whatever they say, unless their PoP is drained.
+    let mut elsewhere = own(DRAINING);
+    elsewhere.peers[1].pop = "sin1".to_owned();
+    machine.configure(elsewhere.clone());
+    assert_eq!(tell(&mut machine, 5, 0, DRAINING, &silent), Some(0));
+    elsewhere.drained_pops = vec!["sin1".to_owned()];
+    machine.configure(elsewhere);
+    assert_eq!(tell(&mut machine, 6, 0, DRAINING, &silent), None);
     assert_eq!(machine.draining_flows(start + 60 * SECOND, backend(12)), None, "that was long ago");
 }
 

@@ -127,6 +127,14 @@ fn at_most_three_other_pops_each_once() {
     pool.backends.extend([at(7, "nrt1"), at(8, "lax1"), at(9, "syd1")]);
     pool.rescue = names(&["nowhere", "sin1", "sin1", "fra1", "lax1", "nrt1", "syd1", "gru1"]);
     assert_eq!(Sites::of(&pool, "fra1", &[]).rescue, ["sin1", "lax1", "nrt1"]);
+    // Whoever takes the new flows of a drained PoP has a place, however far behind.
+    let sites = |drained: &[&str]| {
+        let Sites { owner, rescue } = Sites::of(&pool, "fra1", &names(drained));
+        (owner.to_owned(), rescue.join(" "))
+    };
+    assert_eq!(sites(&["fra1", "sin1"]), ("lax1".to_owned(), "sin1 lax1 nrt1".to_owned()));
+    let most = ["fra1", "sin1", "lax1", "nrt1"];
+    assert_eq!(sites(&most), ("syd1".to_owned(), "sin1 lax1 syd1".to_owned()));
 }
 
 #[test]
