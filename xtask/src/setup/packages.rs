@@ -56,11 +56,12 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 4] = [
+const LAB: [Need; 5] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("ethtool", "ethtool", "checksum offload of the lab's links"),
     program("bird2", "bird", "the lab's routers"),
     program("nginx-light", "nginx", "the lab's web servers"),
+    program("nftables", "nft", "packets that a test loses"),
 ];
 
 /// What is missing, given what to build and whether the lab is wanted. `met` says whether a need is

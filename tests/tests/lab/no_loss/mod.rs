@@ -6,6 +6,7 @@ mod false_alarm;
 mod flood;
 mod seed;
 mod skew;
+mod syn;
 mod udp;
 
 use std::collections::BTreeSet;
