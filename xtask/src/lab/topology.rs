@@ -41,6 +41,20 @@ pub const ECHO_PORT: u16 = 53;
 pub const ROUTER_UNDERLAY: Addresses =
     Addresses { v4: Ipv4Addr::new(10, 0, 0, 1), v6: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1) };
 
+/// Settings of every router of a lab.
+pub(super) const ROUTER_SYSCTLS: [(&str, &str); 8] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv6.conf.all.forwarding", "1"),
+    // Next hops by 5-tuple.
+    ("net.ipv4.fib_multipath_hash_policy", "1"),
+    ("net.ipv6.fib_multipath_hash_policy", "1"),
+    // A next hop without carrier is not used, even before BGP has seen it.
+    ("net.ipv4.conf.all.ignore_routes_with_linkdown", "1"),
+    ("net.ipv4.conf.default.ignore_routes_with_linkdown", "1"),
+    ("net.ipv6.conf.all.ignore_routes_with_linkdown", "1"),
+    ("net.ipv6.conf.default.ignore_routes_with_linkdown", "1"),
+];
+
 /// Interface towards the router, on clients and ingress nodes.
 pub const EDGE: &str = "edge";
 /// Interface towards the underlay, on ingress nodes, backends and the router.
@@ -146,18 +160,7 @@ impl Topology {
     }
 
     fn sysctls(&self) -> Result<()> {
-        self.router.sysctl(&[
-            ("net.ipv4.ip_forward", "1"),
-            ("net.ipv6.conf.all.forwarding", "1"),
-            // Next hops by 5-tuple.
-            ("net.ipv4.fib_multipath_hash_policy", "1"),
-            ("net.ipv6.fib_multipath_hash_policy", "1"),
-            // A next hop without carrier is not used, even before BGP has seen it.
-            ("net.ipv4.conf.all.ignore_routes_with_linkdown", "1"),
-            ("net.ipv4.conf.default.ignore_routes_with_linkdown", "1"),
-            ("net.ipv6.conf.all.ignore_routes_with_linkdown", "1"),
-            ("net.ipv6.conf.default.ignore_routes_with_linkdown", "1"),
-        ])?;
+        self.router.sysctl(&ROUTER_SYSCTLS)?;
         for backend in &self.backends {
             // The VIP is on every backend: none may answer ARP for it.
             backend

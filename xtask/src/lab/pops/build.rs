@@ -13,7 +13,7 @@ use super::super::netns::{Namespace, ip_host};
 use super::super::node::{Node, READY_DEADLINE, SERVICE_DEADLINE};
 use super::super::state::RunDir;
 use super::super::tools::Tools;
-use super::super::topology::{Addresses, EDGE, FABRIC, HTTP_PORT};
+use super::super::topology::{Addresses, EDGE, FABRIC, HTTP_PORT, ROUTER_SYSCTLS};
 use super::super::{interrupt, programs, services};
 use super::plan::{self, EXCHANGE, NAMES};
 use super::{Forwarding, Pop, PopLab, config};
@@ -111,18 +111,7 @@ impl Pop {
     }
 
     fn connect(&self, pop: usize) -> Result<()> {
-        self.router.sysctl(&[
-            ("net.ipv4.ip_forward", "1"),
-            ("net.ipv6.conf.all.forwarding", "1"),
-            // Next hops by 5-tuple.
-            ("net.ipv4.fib_multipath_hash_policy", "1"),
-            ("net.ipv6.fib_multipath_hash_policy", "1"),
-            // A next hop without carrier is not used, even before BGP has seen it.
-            ("net.ipv4.conf.all.ignore_routes_with_linkdown", "1"),
-            ("net.ipv4.conf.default.ignore_routes_with_linkdown", "1"),
-            ("net.ipv6.conf.all.ignore_routes_with_linkdown", "1"),
-            ("net.ipv6.conf.default.ignore_routes_with_linkdown", "1"),
-        ])?;
+        self.router.sysctl(&ROUTER_SYSCTLS)?;
         let edges = (0..plan::INGRESSES).map(plan::router_edge);
         for interface in [FABRIC, EXCHANGE, "client"].map(str::to_owned).into_iter().chain(edges) {
             self.router.offloads_off(&interface)?;
