@@ -80,7 +80,7 @@ pub fn run_bpf(wish: Option<Wish>, talk: Talk) -> Result<()> {
 }
 
 fn look(lab: bool, wish: Option<Wish>) -> Result<Plan> {
-    let (route, install) = match toolchain::choose(&toolchain::look(), wish)? {
+    let (route, install) = match choose_toolchain(wish)? {
         Choice::Use(route) => (route, None),
         Choice::InstallDistro => (Route::Distro, Some(Route::Distro)),
     };
@@ -88,6 +88,18 @@ fn look(lab: bool, wish: Option<Wish>) -> Result<Plan> {
     let build_linker = linker.is_none() && linker::Llvm::find().is_none();
     let packages = packages::missing(install, build_linker, lab, packages::is_met);
     Ok(Plan { route, install: install.is_some(), linker, packages })
+}
+
+fn choose_toolchain(wish: Option<Wish>) -> Result<Choice> {
+    let facts = toolchain::look();
+    match toolchain::choose(&facts, wish) {
+        // The lists may be older than the packages in the archive, on a machine that was made from an image.
+        Err(error) if facts.apt && wish != Some(Wish::Nightly) && nix::unistd::geteuid().is_root() => {
+            packages::update().with_context(|| error.to_string())?;
+            Ok(toolchain::choose(&toolchain::look(), wish)?)
+        }
+        choice => Ok(choice?),
+    }
 }
 
 fn build_objects(plan: Plan, wish: Option<Wish>, talk: Talk) -> Result<()> {

@@ -162,7 +162,12 @@ pub fn check_can_install(needs: &[Need]) -> Result<()> {
     Ok(())
 }
 
-fn update() -> Result<()> {
+/// Fetches the package lists anew.
+///
+/// # Errors
+///
+/// When apt-get fails, for want of a network or of root's rights.
+pub fn update() -> Result<()> {
     progress::step("packages", "apt-get update", &mut apt_get(&["update"]))
         .context("cannot fetch package lists; is the network there?")
 }

@@ -149,7 +149,7 @@ pub fn choose(facts: &Facts, wish: Option<Wish>) -> Result<Choice, NoToolchain> 
                 None => "apt-get knows no package rustc-web (it is in bookworm-security)".to_owned(),
                 Some(v) => format!("the package rustc-web is {v}, {OLDEST} or newer is needed"),
             });
-            ways_out.push("add Debian's security archive to the apt sources, then apt-get update");
+            ways_out.push("add Debian's security archive to the apt sources, and as root: apt-get update");
         }
     }
     if may_nightly {
