@@ -1,12 +1,14 @@
 //! The maps as the packet logic wants to see them.
 
+use core::arch::asm;
+
 use anycast_lb_common::abi::{
     AddressEntry, Buffer, Member, MemberNumber, PrefixEntry, ServiceEntry, Slot, VipEntry, VipNumber,
 };
 use anycast_lb_common::tables::Tables;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
-use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, MEMBERS, POOLS, PREFIXES, SERVICES, SLOTS, VIPS};
+use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, MEMBERS, POOLS, PREFIXES, SERVICES, SLOTS, Table, VIPS};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -17,6 +19,24 @@ pub(crate) struct Maps;
 fn once<T: Copy>(field: &T) -> T {
     // SAFETY: a reference is valid for reads.
     unsafe { core::ptr::from_ref(field).read_volatile() }
+}
+
+/// An element of a table.
+#[inline(always)]
+fn element<T, const N: usize>(table: &Table<T, N>, index: u32) -> Option<&T> {
+    const { assert!(N.is_power_of_two()) };
+    let all = table.get(0)?;
+    let mut index = index as u64;
+    if index >= N as u64 {
+        return None;
+    }
+    // The compiler may check one copy of the index and use another. Here the verifier sees the bound.
+    // SAFETY: arithmetic on one register; the index stays what it is.
+    unsafe {
+        asm!("{index} &= {mask}", index = inout(reg) index, mask = const N - 1, options(pure, nomem, nostack))
+    };
+    // SAFETY: below `N`.
+    Some(unsafe { all.get_unchecked(index as usize) })
 }
 
 impl Tables for Maps {
@@ -30,32 +50,32 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn address(&self, index: u32) -> Option<&AddressEntry> {
-        ADDRESSES.get(index)
+        element(&ADDRESSES, index)
     }
 
     #[inline(always)]
     fn service(&self, index: u32) -> Option<&ServiceEntry> {
-        SERVICES.get(index)
+        element(&SERVICES, index)
     }
 
     #[inline(always)]
     fn prefix(&self, index: u32) -> Option<&PrefixEntry> {
-        PREFIXES.get(index)
+        element(&PREFIXES, index)
     }
 
     #[inline(always)]
     fn vip(&self, number: VipNumber) -> Option<VipEntry> {
-        VIPS.get(number.into()).map(once)
+        element(&VIPS, number.into()).map(once)
     }
 
     #[inline(always)]
     fn pool_table(&self, pool: u16) -> Option<u64> {
-        POOLS.get(pool.into()).map(|entry| once(&entry.table))
+        element(&POOLS, pool.into()).map(|entry| once(&entry.table))
     }
 
     #[inline(always)]
     fn pool_previous(&self, pool: u16) -> Option<u64> {
-        POOLS.get(pool.into()).map(|entry| once(&entry.previous))
+        element(&POOLS, pool.into()).map(|entry| once(&entry.previous))
     }
 
     #[inline(always)]
@@ -65,7 +85,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn member(&self, number: MemberNumber) -> Option<&Member> {
-        MEMBERS.get(number.into())
+        element(&MEMBERS, number.into())
     }
 
     #[inline(always)]

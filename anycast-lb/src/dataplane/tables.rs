@@ -1,8 +1,8 @@
 //! The table maps as memory, and what they name now.
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, AddressEntry, Control, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot,
-    TableRef, VipEntry,
+    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS,
+    Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, TableRef, VipEntry,
 };
 use aya::Ebpf;
 use aya::maps::Map;
@@ -28,14 +28,14 @@ pub(super) struct Tables {
 impl Tables {
     pub fn open(ebpf: &Ebpf) -> Result<Self, DataplaneError> {
         Ok(Tables {
-            control: map(ebpf, "CONTROL")?,
-            addresses: map(ebpf, "ADDRESSES")?,
-            services: map(ebpf, "SERVICES")?,
-            prefixes: map(ebpf, "PREFIXES")?,
-            vips: map(ebpf, "VIPS")?,
-            pools: map(ebpf, "POOLS")?,
-            slots: map(ebpf, "SLOTS")?,
-            members: map(ebpf, "MEMBERS")?,
+            control: map(ebpf, "CONTROL", 1)?,
+            addresses: map(ebpf, "ADDRESSES", 2 * ADDRESS_SLOTS)?,
+            services: map(ebpf, "SERVICES", 2 * SERVICE_SLOTS)?,
+            prefixes: map(ebpf, "PREFIXES", 2 * MAX_PREFIXES)?,
+            vips: map(ebpf, "VIPS", MAX_VIPS)?,
+            pools: map(ebpf, "POOLS", MAX_POOLS)?,
+            slots: map(ebpf, "SLOTS", ARENA_SLOTS)?,
+            members: map(ebpf, "MEMBERS", MAX_MEMBERS)?,
         })
     }
 
@@ -78,15 +78,17 @@ impl Tables {
     }
 }
 
-fn map<T: Pod>(ebpf: &Ebpf, name: &str) -> Result<MappedArray<T>, DataplaneError> {
+/// The map `name`, which holds `len` elements of `T`, whether as so many values or in one.
+fn map<T: Pod>(ebpf: &Ebpf, name: &str, len: u32) -> Result<MappedArray<T>, DataplaneError> {
     let Some(Map::Array(data)) = ebpf.map(name) else {
         return Err(DataplaneError::Object(format!("{name} is no array map")));
     };
     let info = data.info().map_err(|e| DataplaneError::map(name, e))?;
-    if info.value_size() as usize != size_of::<T>() {
-        let (found, expected) = (info.value_size(), size_of::<T>());
-        return Err(DataplaneError::Object(format!("values of {name} have {found} bytes, not {expected}")));
+    let found = u64::from(info.value_size()) * u64::from(info.max_entries());
+    let expected = u64::from(len) * size_of::<T>() as u64;
+    if found != expected {
+        return Err(DataplaneError::Object(format!("{name} has {found} bytes, not {expected}")));
     }
-    MappedArray::new(data.fd(), info.max_entries())
+    MappedArray::new(data.fd(), len)
         .map_err(|e| DataplaneError::call(format!("mapping {name} into memory"), e))
 }
