@@ -3,6 +3,7 @@
 
 mod addresses;
 mod cases;
+mod end_to_end;
 mod frames;
 mod measure;
 mod nodes;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(rounds) = arguments.end_to_end {
+        return end_to_end::main(arguments, rounds);
+    }
     let path = bench_object();
     let object = fs::read(&path).with_context(|| format!("{}: cargo xtask bpf builds it", path.display()))?;
     let directory = place::enter()?;

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 
 use crate::progress;
+use crate::setup::{Scope, packages};
 use crate::workspace::bench_program;
 
 /// Arguments of `cargo xtask bench`.
@@ -34,6 +35,18 @@ pub struct Arguments {
     /// The CPU to measure on; default: the last one
     #[arg(long, value_name = "NUMBER")]
     pub cpu: Option<usize>,
+    /// Measure end to end in a lab instead: packets, requests, connections and bulk through us, a router,
+    /// HAProxy and nginx; in so many rounds
+    #[arg(
+        long,
+        value_name = "ROUNDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5",
+        conflicts_with_all = ["rounds", "packets", "peers", "cpu"],
+        value_parser = clap::value_parser!(u32).range(1..=50),
+    )]
+    pub end_to_end: Option<u32>,
     /// Print the figures as one JSON object in the last line
     #[arg(long)]
     pub json: bool,
@@ -45,10 +58,13 @@ Examples:
   cargo xtask bench --json | tail -n 1
   cargo xtask bench --case v4 --rounds 30
   cargo xtask bench --peer katran=/sys/fs/bpf/katran
+  cargo xtask bench --end-to-end
+  cargo xtask bench --end-to-end=3 --case udp
 
 A peer gets TCP to 203.0.113.1:443 and [2001:db8:ffff::1]:443, from 100.64.0.0,
 2001:db8:c:: and the addresses that follow them. What it does not transmit is
-left out, which is said. Nothing is sent anywhere.
+left out, which is said. Nothing is sent anywhere; with --end-to-end, nothing
+beyond network namespaces that are removed at the end.
 
 The table and the plot are written to target/bench/; docs/PERFORMANCE.md says
 how it is measured.";
@@ -81,11 +97,15 @@ impl FromStr for Peer {
 /// # Errors
 ///
 /// Without root, or when `prepare` or the start of the program fails.
-pub fn main(_: &Arguments, prepare: impl FnOnce() -> Result<()>) -> Result<ExitCode> {
+pub fn main(arguments: &Arguments, prepare: impl FnOnce(Scope) -> Result<()>) -> Result<ExitCode> {
     if !nix::unistd::geteuid().is_root() {
         bail!("measuring needs root: it loads BPF programs");
     }
-    prepare()?;
+    let end_to_end = arguments.end_to_end.is_some();
+    prepare(if end_to_end { Scope::Lab } else { Scope::Build })?;
+    if end_to_end {
+        packages::install(&packages::missing_proxies(packages::is_met))?;
+    }
     progress::headline("bench of anycast-lb");
     match become_program()? {}
 }

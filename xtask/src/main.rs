@@ -115,7 +115,7 @@ fn run(task: Task) -> Result<ExitCode> {
             }
         }
         Task::Demo(arguments) => return demo::main(&arguments, || setup::run(Scope::Lab, None)),
-        Task::Bench(arguments) => return bench::main(&arguments, || setup::run(Scope::Build, None)),
+        Task::Bench(arguments) => return bench::main(&arguments, |scope| setup::run(scope, None)),
         Task::Lab(command) => return lab::main(&command, || setup::run(Scope::Lab, None)),
         Task::TrafficClient(spec) => return lab::traffic::client::main(&spec),
         Task::UdpEcho(arguments) => return lab::services::udp_echo(&arguments),

@@ -336,7 +336,7 @@ fn has_local_port(table: &str, port: u16) -> bool {
 }
 
 /// One bpffs for all nodes of the lab: their instances have different names.
-pub(super) fn mount_bpffs(run: &RunDir) -> Result<()> {
+pub fn mount_bpffs(run: &RunDir) -> Result<()> {
     let path = run.path().join("bpf");
     run.make(
         |state| state.mounts.push(path.clone()),
@@ -347,7 +347,8 @@ pub(super) fn mount_bpffs(run: &RunDir) -> Result<()> {
     )
 }
 
-pub(super) fn write_seed(path: &Path) -> Result<()> {
+/// A fresh hash seed, which only its owner may read.
+pub fn write_seed(path: &Path) -> Result<()> {
     let mut seed = [0; SEED_LENGTH];
     fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed)).context("/dev/urandom")?;
     let digits: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();

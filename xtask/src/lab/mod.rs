@@ -27,10 +27,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use build::LabBuilder;
+pub use build::{LabBuilder, mount_bpffs, write_seed};
 pub use churn::Churn;
-pub use command::{Command, main};
-pub use node::{CliOutput, Node};
+pub use command::{Command, main, sweep_leftovers};
+pub use node::{CliOutput, Node, READY_DEADLINE, SERVICE_DEADLINE};
 
 use capture::{Capture, Watch};
 use daemons::{Daemon, until};

@@ -64,6 +64,22 @@ const LAB: [Need; 5] = [
     program("nftables", "nft", "packets that a test loses"),
 ];
 
+/// Where Debian's package puts nginx's module for TCP.
+pub const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+/// The proxies that the end-to-end benchmark puts beside us. Nothing else needs them: they are installed when it
+/// is asked for.
+const PROXIES: [Need; 3] = [
+    program("haproxy", "haproxy", "a TCP proxy to compare with"),
+    program("nginx-light", "nginx", "a TCP proxy to compare with"),
+    file("libnginx-mod-stream", NGINX_STREAM, "a TCP proxy to compare with"),
+];
+
+/// What the end-to-end benchmark misses besides what every lab needs.
+pub fn missing_proxies(met: impl Fn(&Need) -> bool) -> Vec<Need> {
+    PROXIES.into_iter().filter(|need| !met(need)).collect()
+}
+
 /// What is missing, given what to build and whether the lab is wanted. `met` says whether a need is
 /// met; [`is_met`] asks this machine.
 pub fn missing(install: Option<Route>, linker: bool, lab: bool, met: impl Fn(&Need) -> bool) -> Vec<Need> {
@@ -205,6 +221,14 @@ mod tests {
         );
         let some = missing(None, false, true, |need| need.package != "bird2");
         assert_eq!(install_line(&some), "apt-get install -y --no-install-recommends bird2");
+    }
+
+    #[test]
+    fn only_the_end_to_end_benchmark_wants_proxies() {
+        let all = missing(Some(Route::Distro), true, true, |_| false);
+        let proxies = missing_proxies(|need| need.package == "nginx-light");
+        assert_eq!(names(&proxies), ["haproxy", "libnginx-mod-stream"]);
+        assert!(proxies.iter().all(|need| !all.contains(need)));
     }
 
     #[test]
