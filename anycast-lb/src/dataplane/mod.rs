@@ -30,6 +30,7 @@ mod detach;
 mod error;
 mod kernel_types;
 mod lock;
+mod memory;
 mod mmap;
 mod netlink;
 mod object;
@@ -44,6 +45,7 @@ mod trace;
 
 pub use attach::{Attachment, Mode};
 pub use error::DataplaneError;
+pub use memory::MapMemory;
 pub use trace::{Flow, Outer, Trace, Way};
 
 use attach::Attached;
