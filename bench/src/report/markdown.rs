@@ -61,7 +61,7 @@ fn case_row(summary: &Summary) -> Vec<String> {
 }
 
 /// Columns as wide as they need; all but the first two words' columns are numbers, to the right.
-fn table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
+pub fn table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)

@@ -5,7 +5,7 @@ mod markdown;
 mod svg;
 
 pub use json::json;
-pub use markdown::markdown;
+pub use markdown::{markdown, table};
 pub use svg::svg;
 
 /// What was measured, and where.
