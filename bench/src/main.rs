@@ -1,8 +1,9 @@
-//! How long the data plane takes for a packet, beside the least it could take and beside others:
-//! what `cargo xtask bench` runs. `docs/PERFORMANCE.md` explains the method.
+//! How long the data plane takes for a packet, beside the least it could take and beside others, and how
+//! long the control plane takes for a change: what `cargo xtask bench` runs. `docs/PERFORMANCE.md` explains the method.
 
 mod addresses;
 mod cases;
+mod control;
 mod end_to_end;
 mod frames;
 mod measure;
@@ -53,6 +54,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let path = bench_object();
     let object = fs::read(&path).with_context(|| format!("{}: cargo xtask bpf builds it", path.display()))?;
     let directory = place::enter()?;
+    let control = control::measure(arguments, &directory)?;
     let cpu = measure::stay_on(arguments.cpu)?;
 
     let began = Instant::now();
@@ -77,7 +79,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let summaries = statistics::summarise(&figures);
     let circumstances = circumstances(arguments, cpu);
-    let table = report::markdown(&summaries, &circumstances);
+    let table = report::markdown(&summaries, &circumstances) + &control.markdown();
     println!("\n{table}");
     for (name, text) in [("table.md", &table), ("plot.svg", &report::svg(&summaries, &circumstances))] {
         let path = bench_dir().join(name);
@@ -85,7 +87,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         progress::plan("written", &path.display().to_string());
     }
     if arguments.json {
-        println!("{}", report::json(&summaries));
+        let mut json = report::json(&summaries);
+        control.add_to(&mut json);
+        println!("{json}");
     }
     Ok(())
 }

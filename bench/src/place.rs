@@ -2,8 +2,9 @@
 //! it ends. So there is nothing to clean up, not even after a SIGKILL.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
@@ -32,6 +33,31 @@ pub fn enter() -> Result<PathBuf> {
         ip(&format!("link add {name} type veth peer name {name}-peer"))?;
     }
     Ok(directory)
+}
+
+/// Adds an interface with an address, whose packets go nowhere.
+///
+/// # Errors
+///
+/// When `ip` fails.
+pub fn add_interface(name: &str, address: &str) -> Result<()> {
+    ip(&format!("link add {name} type veth peer name {name}-peer"))?;
+    for name in [name, &format!("{name}-peer")] {
+        ip(&format!("link set {name} up"))?;
+    }
+    ip(&format!("address add {address} dev {name}"))
+}
+
+/// Runs many commands of `ip`, a line each.
+///
+/// # Errors
+///
+/// When one of them fails.
+pub fn ip_batch(commands: &str) -> Result<()> {
+    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().context("ip")?;
+    ip.stdin.take().context("no input")?.write_all(commands.as_bytes())?;
+    ensure!(ip.wait()?.success(), "ip -batch failed");
+    Ok(())
 }
 
 /// Gives the loopback interface an address.

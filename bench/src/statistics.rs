@@ -69,7 +69,7 @@ fn median_ratio(case: &[f64], reference: &[f64]) -> f64 {
 }
 
 /// The value that a part `q` of all is below (nearest rank); 0 of nothing.
-fn quantile(values: &[f64], q: f64) -> f64 {
+pub fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (q * (sorted.len().saturating_sub(1)) as f64).round() as usize;

@@ -163,7 +163,7 @@ fn words(shape: Shape, frame: &[u8], variety: Variety) -> Result<[u64; RUN_WORDS
 
 /// CPU time of this thread: what others do on the same CPU meanwhile does not count. The kernel's own
 /// figure (`TestRunResult::duration`) is wall-clock time, and whole nanoseconds a packet.
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock exists, and the pointer is valid for the call.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use anycast_lb::dataplane::MapMemory;
 use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_insn;
-use aya_obj::maps::Map;
 use aya_obj::{Object, generated};
 use serde::{Deserialize, Serialize};
 
@@ -21,28 +21,12 @@ pub struct Figures {
     /// Kernel that verified it: version and architecture.
     pub kernel: String,
     /// Bytes of all maps.
-    pub maps: Memory,
+    pub maps: MapMemory,
     /// Table look-ups of one packet, by verdict: counted in the packet logic itself, so they depend on
     /// nothing else.
     pub lookups: BTreeMap<String, u64>,
     /// By the programs' names.
     pub programs: BTreeMap<String, ProgramFigures>,
-}
-
-/// Bytes of maps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    /// Once.
-    pub shared: u64,
-    /// For each CPU.
-    pub per_cpu: u64,
-}
-
-impl Memory {
-    /// On a machine with so many CPUs.
-    pub fn on(self, cpus: u64) -> u64 {
-        self.shared + cpus * self.per_cpu
-    }
 }
 
 /// Figures of a program.
@@ -191,23 +175,4 @@ pub fn stack(instructions: &[bpf_insn]) -> u32 {
         is_address.then_some(-pair[1].imm)
     });
     direct.chain(pointers).max().unwrap_or(0).try_into().unwrap_or(0)
-}
-
-/// Bytes of the maps of an object as the kernel allots them: elements of 8 bytes and multiples of it.
-pub fn memory(object: &Object) -> Memory {
-    const ELEMENT: u64 = 8;
-    const PER_CPU_ARRAY: u32 = generated::bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY as u32;
-    let mut memory = Memory::default();
-    for map in object.maps.values() {
-        // Constants; the kernel has them in a page.
-        if let Map::Legacy(_) = map {
-            continue;
-        }
-        let bytes = u64::from(map.value_size()).next_multiple_of(ELEMENT) * u64::from(map.max_entries());
-        match map.map_type() {
-            PER_CPU_ARRAY => memory.per_cpu += bytes,
-            _ => memory.shared += bytes,
-        }
-    }
-    memory
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: how fast the data plane is.
+//! `cargo xtask bench`: how fast the data plane and the control plane are.
 //!
 //! The measuring is done by a program of its own (`bench/`): it uses the controller's library, and
 //! xtask is what builds that. The arguments are defined here, so that their help needs no build.
@@ -19,7 +19,7 @@ use crate::workspace::bench_program;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// Rounds; every case runs once in each
+    /// Rounds; every case runs once in each (the control plane has 20 at most)
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..))]
     pub rounds: u32,
     /// Packets a case gets in a round
@@ -57,6 +57,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench --json | tail -n 1
   cargo xtask bench --case v4 --rounds 30
+  cargo xtask bench --case table- --case change- --case memory     (the control plane)
   cargo xtask bench --peer katran=/sys/fs/bpf/katran
   cargo xtask bench --end-to-end
   cargo xtask bench --end-to-end=3 --case udp
@@ -65,6 +66,10 @@ A peer gets TCP to 203.0.113.1:443 and [2001:db8:ffff::1]:443, from 100.64.0.0,
 2001:db8:c:: and the addresses that follow them. What it does not transmit is
 left out, which is said. Nothing is sent anywhere; with --end-to-end, nothing
 beyond network namespaces that are removed at the end.
+
+Names of cases: those of the packets, and of the control plane table-BACKENDS,
+change-VIPSxBACKENDS-KIND and memory. --json gives the latter beside \"cases\", as
+\"control\" (milliseconds) and \"memory\" (bytes).
 
 The table and the plot are written to target/bench/; docs/PERFORMANCE.md says
 how it is measured.";

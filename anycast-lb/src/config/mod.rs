@@ -111,7 +111,8 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
             let Surroundings { overrides, host, .. } = surroundings;
             let seed = understood.config.seed.clone();
             let seed_previous = understood.config.seed_previous.clone();
-            let sources = Sources { files: read.files, overrides, host, seed, seed_previous };
+            let config = Box::new(understood.config.clone());
+            let sources = Sources { files: read.files, overrides, host, seed, seed_previous, config };
             Ok(Loaded { config: understood.config, sources, notices, log: understood.log })
         }
         Ok(_) => Err(Problems(problems)),

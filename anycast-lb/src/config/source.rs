@@ -10,7 +10,7 @@ use toml_edit::Document;
 use super::problem::{Notice, Problem, Problems};
 use super::report::{Report, Spot};
 use super::{Overrides, glob, secret};
-use crate::model::Seed;
+use crate::model::{Config, Seed};
 
 /// One file as it was read.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Sources {
     pub(super) seed: Option<Seed>,
     /// The previous seed that was read with it.
     pub(super) seed_previous: Option<Seed>,
+    /// What the files say.
+    pub(super) config: Box<Config>,
 }
 
 impl Sources {

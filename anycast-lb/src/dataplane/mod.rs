@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anycast_lb_common::abi::{Counter, FlowKeys, VERDICTS, Verdict};
@@ -20,6 +21,7 @@ use crate::membership::history::History;
 use crate::model::{Config, Interface, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 use crate::plan::{self, Memo, PlannedMember};
+use crate::table::{self, Candidate, Table, TableSpec};
 
 mod apply;
 mod attach;
@@ -28,6 +30,7 @@ mod detach;
 mod error;
 mod kernel_types;
 mod lock;
+mod memory;
 mod mmap;
 mod netlink;
 mod object;
@@ -42,6 +45,7 @@ mod trace;
 
 pub use attach::{Attachment, Mode};
 pub use error::DataplaneError;
+pub use memory::MapMemory;
 pub use trace::{Flow, Outer, Trace, Way};
 
 use attach::Attached;
@@ -257,6 +261,13 @@ impl Dataplane {
     /// What determined owners of late, if it is news since this was last asked.
     pub fn new_history(&mut self) -> Option<&History> {
         std::mem::take(&mut self.history_changed).then_some(&self.history)
+    }
+
+    /// The table of a pool, its lists at least as deep as `spec` says: what was made for the maps is not
+    /// made a second time.
+    pub fn table(&self, pool: &str, spec: &TableSpec, candidates: &[Candidate]) -> Arc<Table> {
+        let known = self.memo.known(pool, spec, candidates);
+        known.unwrap_or_else(|| Arc::new(table::build(spec, candidates)))
     }
 
     /// Follows the way to a backend, in all pools that have it.

@@ -105,6 +105,17 @@ impl Memo {
         self.recent.values().flat_map(Remembered::places).collect()
     }
 
+    /// The table of a pool that takes new flows here, if one is kept whose lists are as deep as those of
+    /// `spec`, or deeper.
+    pub fn known(&self, name: &str, spec: &TableSpec, candidates: &[Candidate]) -> Option<Arc<Table>> {
+        let kept = self.tables.get(&(name.to_owned(), Use::New))?;
+        let fits = |known: &TableSpec| {
+            known.hops >= spec.hops && *known == TableSpec { hops: known.hops, ..spec.clone() }
+        };
+        let found = kept.iter().find(|c| fits(&c.spec) && c.candidates == candidates)?;
+        Some(Arc::clone(&found.table))
+    }
+
     /// The table of a pool for some use.
     pub fn table(
         &mut self,

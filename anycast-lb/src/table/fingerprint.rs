@@ -4,7 +4,7 @@
 //! differ, and a fingerprint tells nothing about the seed.
 
 use super::keyed::{Purpose, Sip, address_number};
-use super::{Candidate, NONE, Table, TableKind, TableSpec};
+use super::{BackendState, Candidate, NONE, Table, TableKind, TableSpec};
 
 /// Fingerprint of who owns the slots. Nodes of one fleet must agree on it.
 ///
@@ -19,12 +19,20 @@ pub fn owners_fingerprint(table: &Table, candidates: &[Candidate], spec: &TableS
 }
 
 /// Fingerprint of the hop lists. It may differ between nodes that know different histories.
+///
+/// Lists count up to the (1 + `spec.hops`)th active backend, so the table may have been built with more
+/// hops than `spec` says.
 pub fn hops_fingerprint(table: &Table, candidates: &[Candidate], spec: &TableSpec, placement: u32) -> u64 {
     let mut sip = start(Purpose::Hops, spec, placement);
     sip.write(u64::from(spec.hops));
     for slot in 0..spec.slots {
+        let mut active = 0;
         for member in table.hops(slot) {
+            if spec.hops == 0 || active > spec.hops {
+                break;
+            }
             write_backend(&mut sip, candidates, member);
+            active += u8::from(is_active(candidates, member));
         }
         // What no address is: the list ends.
         write_backend(&mut sip, candidates, NONE);
@@ -42,6 +50,10 @@ fn start(purpose: Purpose, spec: &TableSpec, placement: u32) -> Sip {
         sip.write(u64::from(word));
     }
     sip
+}
+
+fn is_active(candidates: &[Candidate], index: u32) -> bool {
+    candidates.get(index as usize).is_some_and(|c| c.state == BackendState::Active)
 }
 
 fn write_backend(sip: &mut Sip, candidates: &[Candidate], index: u32) {

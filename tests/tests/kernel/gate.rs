@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use anycast_lb::dataplane::MapMemory;
 use anycast_lb_common::abi::{Program, Verdict};
-use anycast_lb_tests::gate::{Figures, ProgramFigures, calls, complaints, instructions, memory, stack};
+use anycast_lb_tests::gate::{Figures, ProgramFigures, calls, complaints, instructions, stack};
 use anycast_lb_tests::kernel::Kernel;
 use anycast_lb_tests::lookups;
 use anycast_lb_tests::scenario::{Mode, Scenario};
@@ -70,7 +71,7 @@ fn a_helper_call_more_is_noticed() -> Result<()> {
 
 #[test]
 fn maps_fit_small_and_large_machines() -> Result<()> {
-    let memory = memory(&object()?);
+    let memory = MapMemory::of(&object()?);
     assert!(memory.on(2) <= 64 * MIB, "{memory:?}");
     assert!(memory.on(128) <= 512 * MIB, "{memory:?}");
     Ok(())
@@ -103,7 +104,7 @@ fn measure() -> Result<Figures> {
         // An object that somebody else built: unknown, so wide limits.
         built_with: std::fs::read_to_string(target("built-with")).unwrap_or_default().trim().to_owned(),
         kernel: format!("{} {}", version.join("."), std::env::consts::ARCH),
-        maps: memory(&object),
+        maps: MapMemory::of(&object),
         lookups: lookups_by_verdict,
         programs: [("ingress", Program::Ingress), ("backend", Program::Backend)]
             .into_iter()

@@ -126,20 +126,18 @@ pub fn prepare(sources: &Sources, edits: &[Edit]) -> Result<Prepared, EditError>
         seed_previous: sources.seed_previous.clone(),
         certificates_read: true,
     };
-    let understood =
-        |files: &[SourceFile]| understand(files, &surroundings, false).map_err(EditError::Invalid);
-    let now = understood(&sources.files)?.config;
+    let now = &sources.config;
     if !now.control.write_back {
         return Err(EditError::WriteBackOff { file: sources.path().to_owned() });
     }
     let mut files = sources.files.clone();
     for edit in edits {
         if let Edit::SetPop { pop, .. } = edit {
-            refuse_unknown_pop(&now, pop)?;
+            refuse_unknown_pop(now, pop)?;
         }
         apply::apply(&mut files, edit, now.role == Role::Ingress)?;
     }
-    let result = understood(&files)?;
+    let result = understand(&files, &surroundings, false).map_err(EditError::Invalid)?;
     Ok(Prepared { before: sources.clone(), files, config: result.config, notices: result.notices })
 }
 
@@ -187,6 +185,6 @@ impl Prepared {
         if !changes.is_empty() {
             write::replace(&self.before, &changes)?;
         }
-        Ok(Sources { files: self.files, ..self.before })
+        Ok(Sources { files: self.files, config: Box::new(self.config), ..self.before })
     }
 }

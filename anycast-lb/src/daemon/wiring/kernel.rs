@@ -1,6 +1,5 @@
 //! The data plane as a port.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
@@ -19,13 +18,13 @@ use crate::neighbour::Resolution;
 pub struct Kernel {
     dataplane: Dataplane,
     history: HistoryFile,
-    owners: BTreeMap<String, Owners>,
+    owners: owners::Known,
 }
 
 impl Kernel {
     /// Around an opened data plane, whose history is kept in a file.
     pub fn new(dataplane: Dataplane, history: HistoryFile) -> Self {
-        Kernel { dataplane, history, owners: BTreeMap::new() }
+        Kernel { dataplane, history, owners: owners::Known::default() }
     }
 }
 
@@ -43,7 +42,9 @@ impl DataplanePort for Kernel {
         if let Some(history) = self.dataplane.new_history() {
             self.history.save(history);
         }
-        self.owners = owners::of_all(&in_force.config);
+        let dataplane = &self.dataplane;
+        let table = |pool: &str, spec: &_, candidates: &_| dataplane.table(pool, spec, candidates);
+        self.owners.update(&in_force.config, table);
         Ok(())
     }
 
@@ -69,7 +70,7 @@ impl DataplanePort for Kernel {
 
     fn owners(&self, pool: &str) -> Result<Owners, Failure> {
         let unknown = || Failure::new(Code::NotFound, format!("no table of pool \"{pool}\""));
-        self.owners.get(pool).cloned().ok_or_else(unknown)
+        self.owners.of(pool).cloned().ok_or_else(unknown)
     }
 
     fn trace(&mut self, flow: &Flow) -> Result<Trace, Failure> {
