@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod flows;
+pub mod frame;
 pub mod host;
 pub mod membership;
 pub mod model;

@@ -3,11 +3,13 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod backend;
+mod capture;
 mod check;
 mod completions;
 mod context;
 mod detach;
 mod error;
+mod explain;
 mod flows;
 mod logging;
 mod peer;
@@ -97,7 +99,7 @@ enum Command {
     Flows(flows::Flows),
     /// Put the edited configuration in force, all or nothing
     Reload(reload::Reload),
-    /// Tell where a flow goes
+    /// Tell where a flow goes, or what becomes of packets
     Trace(trace::Trace),
     /// Play membership changes through, without touching anything
     Simulate(simulate::Simulate),
@@ -288,6 +290,8 @@ mod tests {
             "reload --dry-run --socket /tmp/s",
             "trace tcp 192.0.2.7:51234 203.0.113.1:443",
             "trace -",
+            "trace --pcap FILE --count 5 --node sin1-lb1",
+            "trace --hex 4500 0028",
             "simulate --backends 100 --change remove:1 --change add:1 --hops 3 --history --table maglev \
              --margin 0.03 --slots 65536 --seed 1 --json",
             "trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443",
@@ -322,6 +326,13 @@ mod tests {
             "pool add web --encapsulation carrier-pigeon",
             "trace tcp 192.0.2.7:1",
             "trace icmp 192.0.2.7:1 203.0.113.1:443",
+            "trace",
+            "trace --hex 450",
+            "trace --hex 45xy",
+            "trace --count 5 tcp 192.0.2.7:1 203.0.113.1:443",
+            "trace --pcap FILE --hex 4500",
+            "trace --pcap FILE --count 0",
+            "trace --pcap FILE tcp 192.0.2.7:1 203.0.113.1:443",
             "run --socket /tmp/s",
             "check --socket /tmp/s",
             "vip frobnicate --json",

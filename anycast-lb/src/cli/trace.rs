@@ -2,12 +2,14 @@
 
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use hyper::Method;
 
 use super::context::{Context, print, print_line};
 use super::error::CliError;
+use super::explain;
 use super::table::{LINE, wrap};
 use crate::control::api::{
     Answer, ErrorAnswer, ErrorBody, FlowSpec, MAX_FLOWS, TraceFlows, TraceRow, Traces,
@@ -17,28 +19,59 @@ use crate::control::client::{quote, typed};
 /// Column of what a trace says.
 const NAME_WIDTH: usize = 15;
 
-/// Tells where a flow goes.
+/// Packets of a file that are explained unless told otherwise.
+const DEFAULT_COUNT: u32 = 1000;
+/// And at most.
+const MAX_COUNT: i64 = 100_000;
+
+/// Tells where a flow goes, or what becomes of packets.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     anycast-lb trace tcp 192.0.2.7:51234 203.0.113.1:443\n  \
     anycast-lb trace udp '[2001:db8::7]:51234' '[2001:db8::1]:53'\n  \
     anycast-lb trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443\n  \
-    anycast-lb trace - < flows      (a flow a line; a JSON object a line comes back)\n\n\
-    The packet is made up and run through a second copy of the program: live\n\
-    counters stay as they are. Ask an ingress node.")]
+    anycast-lb trace - < flows      (a flow a line; a JSON object a line comes back)\n  \
+    anycast-lb trace --pcap FILE            (- for standard input)\n  \
+    anycast-lb trace --hex 4500003c...      (a frame, or an IP packet)\n\n\
+    The packet of a flow is made up; ask an ingress node. Those of --pcap and --hex\n\
+    may be explained on backends, too: what each is, which rule decides, what is\n\
+    sent. All run through a second copy of the program: live counters, limits and\n\
+    remembered fragments stay as they are. On a NIC itself, tcpdump does not see what\n\
+    the program takes: capture in front of it.")]
 pub struct Trace {
     /// PROTOCOL SOURCE DESTINATION, or - to read such lines from standard input
-    #[arg(required = true, num_args = 1..=3, value_name = "FLOW")]
+    #[arg(
+        required_unless_present_any = ["pcap", "hex"],
+        conflicts_with_all = ["pcap", "hex"],
+        num_args = 1..=3,
+        value_name = "FLOW"
+    )]
     flow: Vec<String>,
-    /// Ask this peer (see `peer list`) where the flow goes from there
+    /// Explain the packets of this file (pcap or pcapng), or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Explain at most this many packets of the file
+    #[arg(long, value_name = "N", requires = "pcap", conflicts_with_all = ["flow", "hex"], value_parser = clap::value_parser!(u32).range(1..=MAX_COUNT))]
+    count: Option<u32>,
+    /// Explain the frame, or the IP packet, of these hexadecimal digits, or - for standard input
+    #[arg(long, value_name = "BYTES", num_args = 1.., conflicts_with = "pcap")]
+    hex: Vec<String>,
+    /// Ask this peer (see `peer list`) what happens there
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
 }
 
 impl Trace {
     pub(super) async fn execute(self, context: &Context) -> Result<(), CliError> {
-        let node = self.node.as_deref().map(|node| format!("?node={}", quote(node)));
-        let path = format!("/v1/trace{}", node.unwrap_or_default());
+        let node = self.node.as_deref().map(|node| format!("?node={}", quote(node))).unwrap_or_default();
+        if let Some(file) = &self.pcap {
+            let count = self.count.unwrap_or(DEFAULT_COUNT) as usize;
+            return explain::execute(context, &node, &explain::from_file(file, count)?).await;
+        }
+        if !self.hex.is_empty() {
+            return explain::execute(context, &node, &explain::from_digits(&self.hex)?).await;
+        }
+        let path = format!("/v1/trace{node}");
         if self.flow == ["-"] {
             return trace_stdin(context, &path).await;
         }

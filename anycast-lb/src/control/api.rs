@@ -20,13 +20,15 @@
 //! | `PATCH /v1/pops/{name}` | [`PatchPop`] | [`Changed`] |
 //! | `POST /v1/reload` | [`Reload`] | [`Changed`] |
 //! | `POST /v1/trace` | [`TraceFlows`]; query [`AtNode`] | [`Traces`] |
+//! | `POST /v1/explain` | [`ExplainFrames`]; query [`AtNode`] | [`Explanations`] |
 //! | `GET /v1/flows` | | [`Flows`] |
 //! | `GET /v1/peers` | | [`Peers`] |
 //! | `GET /v1/node` | | [`NodeReport`] |
 //!
-//! Other hosts (`control.listen`, mutual TLS) may read all of this and trace, and change nothing.
+//! Other hosts (`control.listen`, mutual TLS) may read all of this, trace and have packets explained, and change nothing.
 
 mod change;
+mod explain;
 mod lists;
 mod peers;
 mod pops;
@@ -39,6 +41,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{
     AddBackend, AddPool, AddVip, BackendCondition, ChangeRow, Changed, Condition, PatchBackend, Reload,
 };
+pub use explain::{Decision, ExplainFrames, Explanations, Leaving, MAX_FRAMES, PacketRow};
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
 pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};

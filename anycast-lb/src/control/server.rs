@@ -1,6 +1,7 @@
 //! The API's routes.
 
 mod elsewhere;
+mod questions;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{
-    AddBackend, AddPool, AddVip, Answer, BackendCondition, Condition, ErrorAnswer, ErrorBody, MAX_FLOWS,
-    PatchBackend, PatchPop, Reload, TraceFlows,
+    AddBackend, AddPool, AddVip, Answer, BackendCondition, Condition, ErrorAnswer, ErrorBody, PatchBackend,
+    PatchPop, Reload,
 };
 use super::tls::Credentials;
 use super::view;
@@ -67,7 +68,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/backends/{address}", delete(remove_backend).patch(patch_backend))
         .route("/v1/pops/{name}", patch(patch_pop))
         .route("/v1/reload", post(reload))
-        .route("/v1/trace", post(elsewhere::trace))
+        .route("/v1/trace", post(questions::trace))
+        .route("/v1/explain", post(questions::explain))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(api)
@@ -76,14 +78,15 @@ pub fn router(api: Api) -> Router {
 /// The routes for other hosts: they look, and change nothing.
 pub fn remote_router(api: Api) -> Router {
     readable()
-        .route("/v1/trace", post(trace_here))
+        .route("/v1/trace", post(questions::trace_here))
+        .route("/v1/explain", post(questions::explain_here))
         .fallback(no_route)
         .method_not_allowed_fallback(read_only)
         .layer(DefaultBodyLimit::max(REMOTE_BODY))
         .with_state(api)
 }
 
-/// Bytes of another host's question: [`MAX_FLOWS`] flows with room to spare.
+/// Bytes of another host's question: as many flows as it may have, or some dozens of large frames.
 const REMOTE_BODY: usize = 256 * 1024;
 
 fn readable() -> Router<Api> {
@@ -111,15 +114,6 @@ async fn look<T: Serialize + Send + 'static>(
 
 async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
     look(daemon, move |v| view::pool(v, &name)).await
-}
-
-async fn trace_here(daemon: Daemon, Body(question): Body<TraceFlows>) -> Response {
-    if question.flows.len() > MAX_FLOWS {
-        let message = format!("{} flows in one question", question.flows.len());
-        return answer::<()>(Err(Failure::new(Code::InvalidRequest, message)
-            .hint(format!("at most {MAX_FLOWS}: ask again for the rest"))));
-    }
-    look(daemon, move |v| view::trace(v, question.flows)).await
 }
 
 async fn add_vip(State(daemon): Daemon, Body(body): Body<AddVip>) -> Response {

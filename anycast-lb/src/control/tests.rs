@@ -264,6 +264,32 @@ async fn flows_are_traced_in_the_order_of_the_question() {
 }
 
 #[tokio::test]
+async fn frames_are_explained_within_limits() {
+    let running = running().await;
+    let frame = format!("020000000002020000000001 0800{}", "45".repeat(20));
+    let body = json!({"frames": [frame, "0x".to_owned() + &"02".repeat(60)]});
+    let answer = running.ask(Method::POST, "/v1/explain", body).await.expect("explanations");
+    assert_eq!((&answer["schema"], &answer["packets"][1]["number"]), (&json!(1), &json!(2)));
+    let row = &answer["packets"][0];
+    assert_eq!(
+        (&row["bytes"], &row["verdict"], &row["backend"]),
+        (&json!(34), &json!("forwarded_gue"), &json!("10.0.0.11"))
+    );
+    assert!(row["parsed"].as_str().is_some_and(|p| p.starts_with("02:00:00:00:00:01 >")), "{row}");
+    for frames in [
+        json!(["45xy"]),
+        json!(["450"]),
+        json!([""]),
+        json!(["02".repeat(13)]),
+        json!(["02".repeat(3521)]),
+        json!(vec!["02".repeat(60); super::api::MAX_FRAMES + 1]),
+    ] {
+        let code = running.refused(Method::POST, "/v1/explain", json!({"frames": frames})).await;
+        assert_eq!(code, "invalid_request");
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_daemon_answers_no_more() {
     let running = running().await;
     running.get("/v1/status").await;

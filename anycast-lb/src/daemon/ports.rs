@@ -8,7 +8,7 @@ use anycast_lb_common::abi::{Counter, Verdict};
 
 use super::Failure;
 use crate::config::edit::Edit;
-use crate::dataplane::{Attachment, Flow, Trace};
+use crate::dataplane::{Attachment, Explained, Flow, Trace};
 use crate::host::Finding;
 use crate::membership::InForce;
 use crate::model::{Config, Interface, VipKey};
@@ -83,6 +83,13 @@ pub trait DataplanePort: Send {
     /// # Errors
     /// The kernel refused the test run.
     fn trace(&mut self, flow: &Flow) -> Result<Trace, Failure>;
+
+    /// What would happen to each of these frames; nothing of the live traffic is touched. `continues`: they
+    /// come behind those of the last call, whose fragments are remembered.
+    ///
+    /// # Errors
+    /// The kernel refused the test run.
+    fn explain(&mut self, frames: &[Vec<u8>], continues: bool) -> Result<Vec<Explained>, Failure>;
 }
 
 /// A change of the configuration.

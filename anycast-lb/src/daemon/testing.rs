@@ -11,7 +11,7 @@ use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, Owner
 use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
-use crate::dataplane::{Attachment, Flow, Mode, Trace, Way};
+use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
 use crate::membership::InForce;
 use crate::model::{
     Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
@@ -227,6 +227,20 @@ impl DataplanePort for Fake {
             encapsulation: Some(Encap::Gue4),
             outer: None,
         })
+    }
+
+    fn explain(&mut self, frames: &[Vec<u8>], _: bool) -> Result<Vec<Explained>, Failure> {
+        let one = |frame: &Vec<u8>| Explained {
+            verdict: Verdict::ForwardedGue,
+            vip: Some(vip_key()),
+            pool: Some("web".to_owned()),
+            slot: Some(5),
+            backend: Some(backend_address(11)),
+            encapsulation: Some(Encap::Gue4),
+            next_hop: None,
+            output: frame.clone(),
+        };
+        Ok(frames.iter().map(one).collect())
     }
 }
 

@@ -28,6 +28,7 @@ mod attach;
 mod counters;
 mod detach;
 mod error;
+mod explain;
 mod kernel_types;
 mod lock;
 mod memory;
@@ -45,6 +46,7 @@ mod trace;
 
 pub use attach::{Attachment, Mode};
 pub use error::DataplaneError;
+pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
 pub use trace::{Flow, Outer, Trace, Way};
 
@@ -333,11 +335,12 @@ impl Dataplane {
 
     /// What would become of the first packet of `flow`. Touches no live counter.
     pub fn trace(&mut self, flow: &Flow) -> Result<Trace, DataplaneError> {
-        let tracer = match &mut self.tracer {
+        let mut tracer = match self.tracer.take() {
             Some(tracer) => tracer,
-            none => none.insert(Tracer::load(&self.layout, self.program)?),
+            None => Tracer::load(&self.layout, self.program)?,
         };
         let answer = tracer.ask(&self.tables, flow)?;
+        self.tracer = Some(tracer);
         let vip = self.names.vips.iter().find(|(number, ..)| *number == answer.vip && answer.vip != 0);
         let member = self.names.members.iter().find(|m| m.number == answer.member);
         Ok(Trace {

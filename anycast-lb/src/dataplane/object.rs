@@ -10,6 +10,8 @@ pub(super) const TABLES: [&str; 8] =
     ["CONTROL", "ADDRESSES", "SERVICES", "PREFIXES", "VIPS", "POOLS", "SLOTS", "MEMBERS"];
 /// Maps that count; a second load has its own.
 pub(super) const COUNTERS: [&str; 3] = [VERDICTS, VIP_COUNTERS, MEMBER_COUNTERS];
+/// Maps in which the programs remember packets, with the 64-bit words of an element; each load has its own.
+pub(super) const MEMORIES: [(&str, usize); 2] = [("HOP_LIMITS", 1), ("FRAGMENTS", 2)];
 /// Counters by verdict.
 pub(super) const VERDICTS: &str = "VERDICTS";
 /// Counters by VIP number.

@@ -19,11 +19,16 @@ use super::counters::Counters;
 use super::error::DataplaneError;
 use super::object::{OBJECT, TABLES};
 use super::pin::Layout;
+use super::programs::BACKEND;
+use super::socket_fields::SocketFields;
 use super::tables::Tables;
 use crate::model::{Protocol, VipKey};
 use crate::plan;
 
+mod frames;
 mod packet;
+
+pub(super) use frames::Candidates;
 
 /// What would become of the first packet of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +112,8 @@ pub(super) struct Tracer {
     seen: Vec<u64>,
     /// The verdict of the last question, which is likely that of the next.
     last: usize,
+    /// Whether packets may have left something in its memories.
+    remembers: bool,
 }
 
 impl Tracer {
@@ -116,10 +123,15 @@ impl Tracer {
         for name in TABLES {
             loader.map_pin_path(name, layout.map(name));
         }
+        // As the live program has them, or it would ask sockets less.
+        let fields = SocketFields::of_kernel();
+        if program == BACKEND {
+            fields.put(&mut loader);
+        }
         let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
         super::load_program(&mut ebpf, program)?;
         let counters = Counters::take(&mut ebpf)?;
-        Ok(Tracer { ebpf, program, counters, seen: vec![0; VERDICTS.len()], last: 0 })
+        Ok(Tracer { ebpf, program, counters, seen: vec![0; VERDICTS.len()], last: 0, remembers: false })
     }
 
     /// Asks the program.
@@ -138,6 +150,7 @@ impl Tracer {
         let result = self.xdp()?.test_run(options).map_err(|e| DataplaneError::program(self.program, e))?;
         let output = &output[..output.len().min(result.data_size_out as usize)];
 
+        self.remembers = true;
         let verdict = self.verdict()?;
         let forwarded = matches!(
             verdict,
@@ -152,6 +165,9 @@ impl Tracer {
                 "the program chose another backend than the tables say: a fault in one of them",
             ));
         }
+        // So that whole frames find them at zero.
+        self.counters.vips.zero(guess.vip.into())?;
+        self.counters.members.zero(guess.member.into())?;
         let member = tables.members.load(guess.member.into());
         Ok(Answer {
             verdict,

@@ -1,8 +1,8 @@
 //! What both roles need: a kernel, and interfaces to attach to.
 
 use super::facts::{Facts, Link};
-use super::{Finding, Severity};
-use crate::model::{Config, Interface, XdpMode};
+use super::{Finding, Severity, nic};
+use crate::model::{Config, Interface};
 
 /// First Linux in which an XDP program on a NIC can be a link, which outlives the daemon and is
 /// replaced atomically.
@@ -103,18 +103,7 @@ fn attachable(interface: &Interface, link: &Link) -> Vec<Finding> {
             fix: Some(format!("ip link set dev {name} {} off", xdp.mode)),
         });
     }
-    if link.lro && interface.mode != XdpMode::Generic {
-        let (severity, then) = match interface.mode {
-            XdpMode::Native => (Severity::Error, "attaching fails"),
-            _ => (Severity::Warning, "the slower generic mode is used"),
-        };
-        findings.push(Finding {
-            severity,
-            what: format!("large receive offload is on at {name}"),
-            why: format!("the driver merges packets before XDP could see them, so the kernel refuses native mode: {then}"),
-            fix: Some(format!("ethtool -K {name} lro off")),
-        });
-    }
+    findings.extend(nic::check(interface, link));
     findings
 }
 
@@ -161,6 +150,7 @@ mod tests {
     #[test]
     fn a_foreign_program_is_named_and_ours_is_not() {
         let mut facts = healthy();
+        facts.links[1].mtu = 1500;
         facts.links[1].xdp = Some(Xdp { id: 7, name: Some("xdp_firewall".into()), mode: "xdpgeneric" });
         let finding = only(&facts);
         assert_eq!(finding.what, "the XDP program \"xdp_firewall\" (id 7) is attached to eth0");
@@ -169,18 +159,6 @@ mod tests {
         assert_eq!(only(&facts).what, "the XDP program with id 7 is attached to eth0");
         facts.links[1].xdp = Some(Xdp { id: 7, name: Some("ingress".into()), mode: "xdpdrv" });
         assert_eq!(check(&config(Role::Ingress), &facts), []);
-    }
-
-    #[test]
-    fn receive_offload_matters_as_far_as_native_mode_is_wanted() {
-        let mut facts = healthy();
-        facts.links[1].lro = true;
-        assert_eq!(only(&facts).severity, Severity::Warning);
-        let mut native = config(Role::Ingress);
-        native.interfaces[0].mode = XdpMode::Native;
-        assert_eq!(check(&native, &facts)[0].severity, Severity::Error);
-        native.interfaces[0].mode = XdpMode::Generic;
-        assert_eq!(check(&native, &facts), []);
     }
 
     #[test]

@@ -38,8 +38,31 @@ pub(super) struct Link {
     /// It neither asks nor answers ARP (dummy devices).
     pub(super) noarp: bool,
     pub(super) xdp: Option<Xdp>,
-    /// Large receive offload is on.
-    pub(super) lro: bool,
+    /// What the NIC does to packets before XDP sees them; read for configured interfaces only.
+    pub(super) offloads: Offloads,
+    /// VLAN devices on top of it.
+    pub(super) tagged: Vec<String>,
+}
+
+/// Offloads that matter to XDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offloads {
+    /// Customer VLAN tags are taken off.
+    pub(super) vlan: Offload,
+    /// Service VLAN tags are taken off.
+    pub(super) service_vlan: Offload,
+    /// Packets are merged by the driver (large receive offload).
+    pub(super) lro: Offload,
+    /// Packets are merged by the NIC.
+    pub(super) gro_hw: Offload,
+}
+
+/// An offload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offload {
+    pub(super) on: bool,
+    /// It cannot be switched.
+    pub(super) fixed: bool,
 }
 
 /// An XDP program on an interface.

@@ -1,12 +1,14 @@
 //! What on this host will bite, each with the command that mends it.
 //!
-//! [`read`] gathers [`facts::Facts`]; [`common`], [`ingress`] and [`backend`] decide by them alone.
+//! [`read`] gathers [`facts::Facts`]; [`common`], [`nic`], [`ingress`] and [`backend`] decide by them alone.
 //! Nothing here changes the host.
 
 mod backend;
 mod common;
+mod ethtool;
 mod facts;
 mod ingress;
+mod nic;
 mod read;
 
 use serde::Serialize;

@@ -1,31 +1,26 @@
-//! Reads the host: netlink, `/proc/sys`, `/sys` and one ioctl.
+//! Reads the host: netlink, `/proc/sys`, `/sys` and [`super::ethtool`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::mem;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::thread;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 
+use super::ethtool;
 use super::facts::{Address, Facts, Link, TYPICAL_CLIENT, Xdp, disable_ipv6_name, ipv4_name};
 use super::ingress::NEIGHBOUR_LIMIT;
 use crate::model::Config;
 use crate::neighbour;
 
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
-/// `SIOCETHTOOL` (linux/sockios.h).
-const SIOCETHTOOL: libc::Ioctl = 0x8946;
-/// `ETHTOOL_GFLAGS` and its bit for large receive offload (linux/ethtool.h).
-const ETHTOOL_GFLAGS: u32 = 0x25;
-const ETH_FLAG_LRO: u32 = 1 << 15;
 
 /// Why the host could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +53,11 @@ fn tables(config: &Config) -> Result<Facts, ReadError> {
     runtime.block_on(async {
         let kernel = neighbour::open()?;
         let mut links = Vec::new();
+        let mut tagged = Vec::new();
         let mut messages = std::pin::pin!(kernel.handle.link().get().execute());
         while let Some(message) = messages.try_next().await? {
             links.push(link(&message));
+            tagged.extend(tagged_on(&message));
         }
         let mut addresses = Vec::new();
         let mut messages = std::pin::pin!(kernel.handle.address().get().execute());
@@ -72,6 +69,11 @@ fn tables(config: &Config) -> Result<Facts, ReadError> {
         questions.insert(TYPICAL_CLIENT);
         let routes = kernel.routes(questions.into_iter().map(|address| (address, None)).collect()).await;
         name_programs(&mut links);
+        for link in links.iter_mut().filter(|l| config.interfaces.iter().any(|i| i.name == l.name)) {
+            link.offloads = ethtool::offloads(&link.name).unwrap_or_default();
+            let on_top = tagged.iter().filter(|(below, _)| *below == link.index);
+            link.tagged = on_top.map(|(_, name)| name.clone()).collect();
+        }
         Ok(Facts { links, addresses, routes: routes.into_iter().collect(), ..Facts::default() })
     })
 }
@@ -94,8 +96,23 @@ fn link(message: &LinkMessage) -> Link {
             _ => {}
         }
     }
-    link.lro = receive_offload(&link.name).unwrap_or(false);
     link
+}
+
+/// If it is a VLAN device: the index of the interface below it, and its name.
+fn tagged_on(message: &LinkMessage) -> Option<(u32, String)> {
+    let is_vlan = message.attributes.iter().any(
+        |a| matches!(a, LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Vlan))),
+    );
+    let below = message.attributes.iter().find_map(|a| match a {
+        LinkAttribute::Link(index) => Some(*index),
+        _ => None,
+    });
+    let name = message.attributes.iter().find_map(|a| match a {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    });
+    below.zip(name).filter(|_| is_vlan)
 }
 
 fn program(attributes: &[LinkXdp]) -> Option<Xdp> {
@@ -167,33 +184,4 @@ fn sysctl(name: &str) -> Option<i64> {
     };
     let path: PathBuf = PathBuf::from("/proc/sys").join(name.chars().map(swap).collect::<String>());
     fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// Whether large receive offload is on; none if the driver does not say.
-fn receive_offload(name: &str) -> Option<bool> {
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    ethtool_value(socket.as_fd(), name, ETHTOOL_GFLAGS).map(|flags| flags & ETH_FLAG_LRO != 0)
-}
-
-fn ethtool_value(socket: BorrowedFd<'_>, name: &str, command: u32) -> Option<u32> {
-    /// `struct ethtool_value`.
-    #[repr(C)]
-    struct Value {
-        command: u32,
-        data: u32,
-    }
-    if name.len() >= libc::IFNAMSIZ {
-        return None;
-    }
-    let mut value = Value { command, data: 0 };
-    // SAFETY: an all-zero ifreq is a valid value of this plain C structure.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = libc::c_char::from_ne_bytes([from]);
-    }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: the descriptor is open; `request` and the `value` it points to outlive the call, and
-    // this command reads and writes exactly one ethtool_value.
-    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-    (outcome == 0).then_some(value.data)
 }

@@ -20,6 +20,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 mod content;
+mod explain;
 mod interfaces;
 mod lists;
 mod start;

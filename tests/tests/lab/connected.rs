@@ -46,6 +46,15 @@ fn connected_nodes_wait_for_each_other_and_for_nothing_else() -> Result<()> {
     let answer = done(lab.ingress(0), &question)?.json()?;
     ensure!(answer["traces"][0]["backend"].is_string(), "the other node did not trace: {answer}");
 
+    // A TCP SYN to the VIP, as an IP packet.
+    let packet = "45000028000000004006000 0c6336402cb007101 12670050000000010000000050020000 00000000";
+    let question = ["trace", "--node", "ing1", "--hex", packet, "--json"];
+    let answer = done(lab.ingress(0), &question)?.json()?;
+    let row = &answer["packets"][0];
+    ensure!(row["verdict"] == "forwarded_gue", "the other node did not explain: {answer}");
+    let outer = topology::ingress(1).v4.to_string();
+    ensure!(row["leaves"]["parsed"].as_str().is_some_and(|p| p.contains(&outer)), "not there: {answer}");
+
     join(&mut lab).context("a join")?;
     drain(&mut lab).context("a drain")
 }

@@ -150,6 +150,38 @@ fn the_commands_mend_an_ingress_node() -> Result<()> {
 }
 
 #[test]
+fn what_hides_from_xdp_is_named_and_mended() -> Result<()> {
+    let lab = Host::new()?;
+    let tags = "VLAN offload hides tags at eth0";
+    lab.host.command("ethtool", &["-K", "eth0", "rxvlan", "on", "rx-vlan-stag-hw-parse", "off"])?;
+    let findings = lab.check(Role::Ingress)?;
+    let found = find(&findings, tags)?;
+    ensure!(found.severity == Severity::Info, "{found:?}");
+    ensure!(found.fix.as_deref() == Some("ethtool -K eth0 rxvlan off"), "{found:?}");
+    lab.mend(&findings)?;
+    ensure!(find(&lab.check(Role::Ingress)?, tags).is_err(), "it is off and still named");
+
+    // Native mode is refused for frames that do not fit into a page, and generic mode is had instead.
+    use aya::programs::{Xdp, xdp::XdpMode as Attach};
+    lab.host.ip("link set eth0 mtu 9000")?;
+    let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/xdp-pass.o");
+    let attached = lab.host.run(move || {
+        let mut ebpf = aya::Ebpf::load_file(object).context("built by: cargo xtask setup")?;
+        let program: &mut Xdp = ebpf.program_mut("pass").context("no program \"pass\"")?.try_into()?;
+        program.load()?;
+        program.attach("eth0", Attach::Skb)?;
+        anyhow::Ok(ebpf)
+    })??;
+    let findings = lab.check(Role::Ingress)?;
+    let found = find(&findings, "the MTU of eth0, 9000")?;
+    ensure!(found.fix.as_deref() == Some("ip link set dev eth0 mtu 3498"), "{found:?}");
+    lab.host.command("sh", &["-c", found.fix.as_deref().unwrap_or_default()])?;
+    ensure!(find(&lab.check(Role::Ingress)?, "the MTU of eth0").is_err(), "it fits and is still named");
+    drop(attached);
+    Ok(())
+}
+
+#[test]
 fn a_foreign_program_is_found_by_name() -> Result<()> {
     use aya::programs::{Xdp, xdp::XdpMode};
 

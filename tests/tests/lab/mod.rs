@@ -4,6 +4,7 @@ mod agreement;
 mod connected;
 mod encapsulation;
 mod errors;
+mod explain;
 mod fragments;
 mod host;
 mod hostile_hops;

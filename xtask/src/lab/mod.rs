@@ -220,6 +220,11 @@ impl Lab {
         &mut self.backends[index]
     }
 
+    /// All backends.
+    pub fn backends(&self) -> &[Node] {
+        &self.backends
+    }
+
     /// Client `index`.
     pub fn client(&self, index: usize) -> &Namespace {
         &self.topology.clients[index]

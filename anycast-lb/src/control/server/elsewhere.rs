@@ -2,15 +2,13 @@
 
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tokio::sync::Semaphore;
 
-use super::{Api, Body, Daemon, Query, answer, trace_here};
-use crate::control::api::{self, Answer, AtNode, ErrorAnswer, TraceFlows};
-use crate::control::{remote_client, view};
+use super::{Api, Daemon, answer};
+use crate::control::api;
+use crate::control::view;
 use crate::daemon::run::View;
 use crate::daemon::{Code, Failure};
 use crate::flows::count;
@@ -34,33 +32,4 @@ pub(super) async fn flows(State(daemon): Daemon) -> Response {
             .map(view::flows)
     };
     answer(counted.await)
-}
-
-/// Here, or at the node that the query names.
-pub(super) async fn trace(
-    State(api): State<Api>,
-    Query(at): Query<AtNode>,
-    Body(question): Body<TraceFlows>,
-) -> Response {
-    let own = api.daemon.inspect(|v| v.core.config().node.clone()).await;
-    match (at.node, own) {
-        (_, Err(failure)) => answer::<()>(Err(failure)),
-        (Some(node), Ok(own)) if node != own => trace_there(&api, &node, &question).await,
-        _ => trace_here(State(api.daemon), Body(question)).await,
-    }
-}
-
-async fn trace_there(api: &Api, node: &str, question: &TraceFlows) -> Response {
-    let Some(address) = api.peers.lock().address(node) else {
-        let failure = Failure::new(Code::NotFound, format!("there is no peer \"{node}\""))
-            .hint("anycast-lb peer list shows those of the configuration");
-        return answer::<()>(Err(failure));
-    };
-    match remote_client::ask(&api.credentials, address, Method::POST, "/v1/trace", Some(question)).await {
-        Ok(theirs) => ([(header::CONTENT_TYPE, "application/json")], theirs).into_response(),
-        Err(error) => {
-            let body = Answer::new(ErrorAnswer { error: error.body(node) });
-            (StatusCode::BAD_GATEWAY, Json(body)).into_response()
-        }
-    }
 }

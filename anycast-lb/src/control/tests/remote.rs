@@ -76,6 +76,9 @@ async fn who_has_a_certificate_of_the_authority_may_look() {
     let body = json!({"flows": [flow]});
     let traced = ask(&us, address, Method::POST, "/v1/trace", Some(&body)).await.expect("traces");
     assert!(traced.contains("\"backend\":\"10.0.0.11\""), "{traced}");
+    let body = json!({"frames": ["02".repeat(60)]});
+    let explained = ask(&us, address, Method::POST, "/v1/explain", Some(&body)).await.expect("explanations");
+    assert!(explained.contains("\"backend\":\"10.0.0.11\""), "{explained}");
 }
 
 #[tokio::test]
@@ -241,6 +244,10 @@ async fn a_node_finds_its_peer_and_traces_there() {
     let traced = here.ask(Method::POST, "/v1/trace?node=lb2", body.clone()).await.expect("traces");
     assert_eq!(traced["traces"][0]["backend"], "10.0.0.11");
     assert_eq!(here.refused(Method::POST, "/v1/trace?node=nobody", body).await, "not_found");
+    let body = json!({"frames": ["02".repeat(60)]});
+    let explained = here.ask(Method::POST, "/v1/explain?node=lb2", body.clone()).await.expect("explanations");
+    assert_eq!(explained["packets"][0]["backend"], "10.0.0.11");
+    assert_eq!(here.refused(Method::POST, "/v1/explain?node=nobody", body).await, "not_found");
 }
 
 /// Asks until the row of a backend in pool `web` is as wanted.

@@ -9,7 +9,7 @@ use super::history_file::HistoryFile;
 use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
-use crate::dataplane::{Attachment, Dataplane, DataplaneError, Flow, Trace};
+use crate::dataplane::{Attachment, Dataplane, DataplaneError, Explained, Flow, Trace};
 use crate::membership::InForce;
 use crate::model::{Interface, VipKey};
 use crate::neighbour::Resolution;
@@ -75,6 +75,10 @@ impl DataplanePort for Kernel {
 
     fn trace(&mut self, flow: &Flow) -> Result<Trace, Failure> {
         Ok(self.dataplane.trace(flow)?)
+    }
+
+    fn explain(&mut self, frames: &[Vec<u8>], continues: bool) -> Result<Vec<Explained>, Failure> {
+        Ok(self.dataplane.explain(frames, continues)?)
     }
 }
 

@@ -1,0 +1,123 @@
+//! What is said of whole frames.
+
+use std::net::IpAddr;
+
+use anycast_lb::dataplane::FRAME_BYTES;
+use anycast_lb_common::abi::Verdict;
+use anyhow::{Context as _, Result, bail, ensure};
+use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
+
+use super::*;
+
+const A: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const B: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+fn syn(n: u8, source_port: u16, tag: Option<u16>) -> Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    let (from, to) = ([192, 0, 2, 7], [203, 0, 113, n]);
+    match tag {
+        None => {
+            let ip = PacketBuilder::ethernet2(A, B).ipv4(from, to, 64);
+            ip.tcp(source_port, 443, 1, 1000).syn().write(&mut frame, &[])?;
+        }
+        Some(tag) => {
+            let ip = PacketBuilder::ethernet2(A, B).single_vlan(tag.try_into()?).ipv4(from, to, 64);
+            ip.tcp(source_port, 443, 1, 1000).syn().write(&mut frame, &[])?;
+        }
+    }
+    Ok(frame)
+}
+
+/// The part of a segment from `offset`, in units of 8 bytes, on.
+fn fragment(id: u16, offset: u16, more: bool) -> Result<Vec<u8>> {
+    let mut segment = Vec::new();
+    PacketBuilder::ipv4([192, 0, 2, 7], [203, 0, 113, 1], 64)
+        .tcp(5, 443, 1, 1000)
+        .write(&mut segment, &[9; 44])?;
+    let from = 20 + usize::from(offset) * 8;
+    let part = if more { &segment[from..from + 32] } else { &segment[from..] };
+    let mut header = Ipv4Header::new(part.len() as u16, 64, IpNumber::TCP, [192, 0, 2, 7], [203, 0, 113, 1])?;
+    (header.identification, header.more_fragments) = (id, more);
+    header.fragment_offset = IpFragOffset::try_new(offset)?;
+    header.header_checksum = header.calc_header_checksum();
+    let mut frame = [&B[..], &A, &[8, 0]].concat();
+    header.write(&mut frame)?;
+    frame.extend(part);
+    Ok(frame)
+}
+
+#[test]
+fn a_frame_is_decided_as_its_flow_and_counted_nowhere() -> Result<()> {
+    isolated(|place| {
+        let mut config = place.config();
+        config.vips.push(vip(2, "dns"));
+        config.pools.push(pool("dns", [21, 22]));
+        let (mut dataplane, _) = attached(&config)?;
+        resolve_all(&mut dataplane, &config)?;
+        for (n, port) in (1000..1020).flat_map(|port| [(1, port), (2, port)]) {
+            // In turns: what one counts must not be taken for what the other does.
+            let traced = dataplane.trace(&flow(n, port))?;
+            for tag in [None, Some(7)] {
+                let frame = syn(n, port, tag)?;
+                let told = &dataplane.explain(std::slice::from_ref(&frame), false)?[0];
+                assert_eq!(
+                    (told.verdict, told.vip, &told.pool, told.slot, told.backend, told.next_hop),
+                    (traced.verdict, traced.vip, &traced.pool, traced.slot, traced.backend, traced.next_hop)
+                );
+                let backend = told.backend.context("no backend")?;
+                let IpAddr::V4(address) = backend else { bail!("{backend} is IPv6") };
+                assert_eq!(told.output[14 + 16..14 + 20], address.octets(), "its outer destination");
+            }
+        }
+        let told = dataplane.explain(&[syn(9, 1, None)?, vec![0; 60]], false)?;
+        assert_eq!(told[0].verdict, Verdict::UnmatchedPrefix);
+        assert_eq!((told[1].verdict, told[1].vip, told[1].backend), (Verdict::NotIp, None, None));
+
+        // Whom it would go to is said where it goes nowhere, too.
+        let backend = dataplane.trace(&flow(1, 1))?.backend.context("no backend")?;
+        let mut large = syn(1, 1, None)?;
+        large.resize(14 + 1490, 0);
+        large[16..18].copy_from_slice(&1490_u16.to_be_bytes());
+        let told = &dataplane.explain(&[large], false)?[0];
+        assert_eq!((told.verdict, told.backend), (Verdict::TooBig, Some(backend)));
+        dataplane.set_next_hop(backend, &Resolution::Unresolved("no route".into()))?;
+        let told = &dataplane.explain(&[syn(1, 1, None)?], false)?[0];
+        assert_eq!((told.verdict, told.backend, told.next_hop), (Verdict::NoNeighbour, Some(backend), None));
+
+        for length in [FRAME_BYTES.start() - 1, FRAME_BYTES.end() + 1] {
+            assert!(dataplane.explain(&[vec![0; length]], false).is_err(), "{length} bytes");
+        }
+        for length in [*FRAME_BYTES.start(), *FRAME_BYTES.end()] {
+            assert_eq!(dataplane.explain(&[vec![0; length]], false)?.len(), 1, "{length} bytes");
+        }
+        for (verdict, counter) in dataplane.verdicts()? {
+            ensure!(counter.packets == 0 || verdict.name().starts_with("not_"), "counted {}", verdict.name());
+        }
+        assert!(dataplane.vip_counters()?.iter().all(|(_, counter)| counter.packets == 0));
+        assert!(dataplane.backend_counters()?.iter().all(|(_, _, counter)| counter.packets == 0));
+        Ok(())
+    })
+}
+
+#[test]
+fn fragments_are_remembered_for_one_question() -> Result<()> {
+    isolated(|place| {
+        let config = place.config();
+        let (mut dataplane, _) = attached(&config)?;
+        resolve_all(&mut dataplane, &config)?;
+        let (first, later) = (fragment(7, 0, true)?, fragment(7, 4, false)?);
+        let mut verdicts = |frames: &[&Vec<u8>], continues| -> Result<Vec<Verdict>> {
+            let frames: Vec<Vec<u8>> = frames.iter().map(|f| (*f).clone()).collect();
+            Ok(dataplane.explain(&frames, continues)?.iter().map(|told| told.verdict).collect())
+        };
+        use Verdict::{ForwardedGue, Fragment};
+        assert_eq!(verdicts(&[&later], false)?, [Fragment]);
+        assert_eq!(verdicts(&[&later, &first, &later], false)?, [Fragment, ForwardedGue, ForwardedGue]);
+        assert_eq!(verdicts(&[&later], true)?, [ForwardedGue]);
+        assert_eq!(verdicts(&[&later], false)?, [Fragment]);
+        let told = dataplane.explain(&[first, later], false)?;
+        assert_eq!(told[0].backend, told[1].backend);
+        assert_eq!((told[0].slot, told[1].vip), (None, Some(config.vips[0].key)));
+        Ok(())
+    })
+}
