@@ -6,4 +6,5 @@ pub mod gate;
 pub mod kernel;
 pub mod lookups;
 pub mod native;
+pub mod random;
 pub mod scenario;

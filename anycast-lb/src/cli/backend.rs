@@ -31,11 +31,13 @@ pub enum Backend {
         anycast-lb backend add 10.0.0.13 --pool web --weight 50\n  \
         anycast-lb backend add 10.1.0.13 --pool web --pop sin1      (on the nodes of every PoP)")]
     Add(Add),
-    /// Remove a backend, with the flows it has
+    /// Remove a backend that holds no flows, or, with --now, any
     #[command(after_help = "Examples:\n  \
         anycast-lb backend remove 10.0.0.13 --pool web\n  \
         anycast-lb backend remove 10.0.0.13               (from all pools)\n  \
-        anycast-lb backend remove 10.0.0.13 --now         (its flows break)")]
+        anycast-lb backend remove 10.0.0.13 --now         (its flows break)\n\n\
+        Without --now it must hold no flows: it is gone, draining and says that none is left, filling for\n\
+        the first time, or down for so long that it is listed no more. Else drain it first.")]
     Remove(Remove),
     /// Let a backend keep its flows and give it no new ones, until none is left or its time is over
     #[command(after_help = "Examples:\n  \
@@ -91,7 +93,7 @@ pub struct Which {
 pub struct Remove {
     #[command(flatten)]
     which: Which,
-    /// Remove it although it is active: the flows that it has break
+    /// Remove it although it may hold flows: they break
     #[arg(long)]
     now: bool,
 }

@@ -75,6 +75,9 @@ pub enum Reason {
         /// What was found.
         detail: String,
     },
+    /// The certificate itself is of a kind that is not supported, or damaged.
+    #[error("the certificate does not serve: {0}")]
+    Certificate(rustls::Error),
     /// Certificate and key are not a pair, or of a kind that is not supported.
     #[error("the key does not serve: {0}")]
     Pair(rustls::Error),
@@ -90,6 +93,9 @@ impl CertificateError {
             Reason::Secret(error) => error.hint(),
             Reason::Content { what, .. } => {
                 format!("the file begins with -----BEGIN …-----; it holds a {what}")
+            }
+            Reason::Certificate(_) => {
+                "an X.509 certificate of version 3, as openssl makes it with -extfile".to_owned()
             }
             Reason::Pair(_) => {
                 "cert and key are made together; an ECDSA (P-256, P-384), Ed25519 or RSA key".to_owned()
@@ -117,7 +123,11 @@ pub fn read(tls: &Tls) -> Result<Certificates, Vec<CertificateError>> {
         }
     };
     let own = CertifiedKey::from_der(chain, key, &provider()).map_err(|e| {
-        vec![CertificateError { part: Part::Key, file: tls.key.clone(), reason: Reason::Pair(e) }]
+        let (part, file, reason) = match e {
+            rustls::Error::InvalidCertificate(_) => (Part::Cert, &tls.cert, Reason::Certificate(e)),
+            _ => (Part::Key, &tls.key, Reason::Pair(e)),
+        };
+        vec![CertificateError { part, file: file.clone(), reason }]
     })?;
     Ok(Certificates { roots: Arc::new(roots), own: Arc::new(own) })
 }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, date_time_ymd,
+};
 
 use crate::model::Tls;
 
@@ -29,7 +31,18 @@ impl Authority {
 
     /// Certificate and key in PEM form, for a host with these addresses.
     pub fn issue(&self, addresses: &[IpAddr]) -> (String, String) {
+        self.issue_with(addresses, CertificateParams::default())
+    }
+
+    /// The same, but that the certificate has long expired.
+    pub fn issue_expired(&self, addresses: &[IpAddr]) -> (String, String) {
         let mut params = CertificateParams::default();
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+        self.issue_with(addresses, params)
+    }
+
+    fn issue_with(&self, addresses: &[IpAddr], mut params: CertificateParams) -> (String, String) {
         params.distinguished_name.push(DnType::CommonName, "test node");
         params.subject_alt_names = addresses.iter().map(|a| SanType::IpAddress(*a)).collect();
         let key = KeyPair::generate().expect("a key");

@@ -178,8 +178,8 @@ async fn remove_backend(
     }
 }
 
-/// What is not active now becomes so no sooner than a join takes: it is still right when the removal
-/// that follows is made.
+/// What holds no flows now gets some no sooner than it is active, and that no sooner than a join takes: it
+/// is still right when the removal that follows is made.
 async fn removable(daemon: &Handle, condition: &BackendCondition, address: IpAddr) -> Result<(), Failure> {
     if condition.now {
         return Ok(());

@@ -53,6 +53,7 @@ async fn running_as(config: Config, limits: Limits) -> Running {
         let event = Event::NextHop { backend: backend_address(last), resolution: resolved(last) };
         neighbours.send(event).await.expect("there is room");
     }
+    neighbours.send(Event::Locals(Vec::new())).await.expect("there is room");
     let api = Api::from(handle);
     let drivers = Drivers { flows: Box::new(Others(api.peers.clone())), ..fake.drivers() };
     let daemon = Daemon::new(Core::new(config), drivers, Start::Adopted);
@@ -246,6 +247,15 @@ async fn refusals_carry_a_code_and_the_right_status() {
     running.fake.world().failing.push("apply");
     let code = running.refused(Method::PATCH, "/v1/backends/10.0.0.11", json!({"weight": 5})).await;
     assert_eq!(code, "dataplane");
+}
+
+#[tokio::test]
+async fn an_ingress_node_that_is_asked_for_flows_says_whom_to_ask() {
+    let running = running().await;
+    let refused = running.client.get("/v1/flows").await;
+    let Err(ClientError::Refused(body)) = refused else { panic!("it holds none: {refused:?}") };
+    assert_eq!((body.code.as_str(), body.message.contains("ingress node")), ("invalid_request", true));
+    assert!(body.hint.is_some_and(|hint| hint.contains("ask a backend")));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub enum Code {
     Exists,
     /// A pool that VIPs lead to cannot go.
     PoolInUse,
-    /// A backend that takes new flows goes only if somebody insists.
+    /// A backend that may hold flows goes only if somebody insists.
     BackendActive,
     /// The configuration has moved on since the caller looked.
     GenerationMismatch,

@@ -10,7 +10,7 @@ use super::Failure;
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Trace};
 use crate::host::Finding;
-use crate::membership::InForce;
+use crate::membership::{InForce, Remaining};
 use crate::model::{Config, Interface, VipKey};
 use crate::neighbour::Resolution;
 
@@ -135,7 +135,7 @@ pub trait ResolverPort: Send {
 pub trait FlowsPort: Send {
     /// How many flows a draining backend still has, as far as is known without waiting for it; none
     /// if it cannot be asked.
-    fn remaining_flows(&mut self, backend: IpAddr) -> Option<u64>;
+    fn remaining_flows(&mut self, backend: IpAddr) -> Option<Remaining>;
 }
 
 /// The service manager and the API socket: who waits to be told.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
 
@@ -12,7 +12,7 @@ use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
-use crate::membership::InForce;
+use crate::membership::{InForce, Others, Remaining};
 use crate::model::{
     Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
     TableKind, Vip, VipKey, XdpMode,
@@ -94,6 +94,10 @@ pub struct World {
     pub in_force: Option<InForce>,
     /// What backends answer that are asked for their flows.
     pub flows: BTreeMap<IpAddr, u64>,
+    /// What the other nodes do about drains.
+    pub others: Others,
+    /// When all of that is asked.
+    pub now: Option<Instant>,
     /// What the file says.
     pub file: Option<Config>,
     /// Next hops the data plane was told.
@@ -285,8 +289,10 @@ impl ResolverPort for Fake {
 }
 
 impl FlowsPort for Fake {
-    fn remaining_flows(&mut self, backend: IpAddr) -> Option<u64> {
-        self.world().flows.get(&backend).copied()
+    fn remaining_flows(&mut self, backend: IpAddr) -> Option<Remaining> {
+        let world = self.world();
+        let flows = *world.flows.get(&backend)?;
+        Some(Remaining { flows, asked: world.now?, others: world.others })
     }
 }
 

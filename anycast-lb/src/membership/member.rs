@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::remaining::{Others, Remaining, settled};
 use super::{DEAD_HOLD, Fitness, Health, Report, Standing, State, What};
 use crate::model::BackendState;
+
+mod removal;
+
+pub use removal::Obstacle;
 
 /// What the operator wants of a backend.
 pub(super) struct Wish<'a> {
@@ -21,9 +26,11 @@ enum Phase {
         until: Option<Instant>,
     },
     Active,
+    /// `everywhere_since`: when it was first known that all other nodes have the drain.
     Draining {
         since: Instant,
-        remaining: Option<u64>,
+        everywhere_since: Option<Instant>,
+        remaining: Option<Remaining>,
     },
     Gone,
 }
@@ -54,6 +61,8 @@ pub(super) struct Member {
     fill_time: Duration,
     drain_timeout: Duration,
     phase: Phase,
+    /// Whether it may have had new flows since it was last known to have none.
+    may_hold: bool,
     /// In force.
     weight: u32,
     raise: Option<Raise>,
@@ -70,13 +79,15 @@ impl Member {
         let phase = match wish.state {
             BackendState::Filling => Phase::Filling { until: None },
             BackendState::Active => Phase::Active,
-            BackendState::Draining => Phase::Draining { since: now, remaining: None },
+            BackendState::Draining => draining(now),
         };
         Member {
             site: wish.site.to_owned(),
             fill_time: wish.fill_time.min(LONGEST),
             drain_timeout: wish.drain_timeout.min(LONGEST),
             phase,
+            // What it was before this daemon is not known.
+            may_hold: true,
             weight: wish.weight,
             raise: None,
             health: Health::Unknown,
@@ -90,6 +101,8 @@ impl Member {
         if member.phase == Phase::Active {
             member.phase = member.filling(now);
         }
+        // One that somebody adds so that it drains has flows from elsewhere.
+        member.may_hold = wish.state == BackendState::Draining;
         member
     }
 
@@ -109,7 +122,7 @@ impl Member {
             (BackendState::Active, _) => self.filling(now),
             (BackendState::Filling, _) => Phase::Filling { until: None },
             (BackendState::Draining, there @ (Phase::Draining { .. } | Phase::Gone)) => there,
-            (BackendState::Draining, _) => Phase::Draining { since: now, remaining: None },
+            (BackendState::Draining, _) => draining(now),
         };
         self.set_weight(now, wish.weight);
         if self.phase != Phase::Active && matches!(self.condition, Condition::Returning { .. }) {
@@ -161,16 +174,31 @@ impl Member {
         }
     }
 
-    /// An answer of the backend. Until other nodes can have heard of the drain, they may send new
-    /// flows, so that none at this moment does not mean that none will come.
-    pub fn set_remaining(&mut self, now: Instant, flows: u64) -> Option<What> {
-        let Phase::Draining { since, remaining } = &mut self.phase else { return None };
-        *remaining = Some(flows);
-        if flows > 0 || now < *since + self.fill_time {
+    /// An answer of the backend. Until other nodes have the drain, they may send new flows, so that none
+    /// at this moment does not mean that none will come.
+    pub fn set_remaining(&mut self, now: Instant, answer: Remaining) -> Option<What> {
+        let Phase::Draining { since, everywhere_since, remaining } = &mut self.phase else { return None };
+        if answer.asked < *since {
+            return None;
+        }
+        *remaining = Some(answer);
+        *everywhere_since = match answer.others {
+            Others::HaveDrain => everywhere_since.or(Some(now)),
+            Others::MayFeed | Others::Unknown => None,
+        };
+        self.may_hold |= answer.flows > 0;
+        let settled = settled(answer.others, *since, *everywhere_since, self.fill_time);
+        if answer.flows > 0 || settled.is_none_or(|settled| answer.asked < settled) {
             return None;
         }
         self.phase = Phase::Gone;
+        self.may_hold = false;
         Some(What::Gone(Some(0)))
+    }
+
+    fn activate(&mut self) {
+        self.phase = Phase::Active;
+        self.may_hold = true;
     }
 
     /// Ends what is due; at most one thing of each kind.
@@ -179,12 +207,12 @@ impl Member {
         let mut done = Vec::new();
         match self.phase {
             Phase::Filling { until: Some(until) } if due(until) => {
-                self.phase = Phase::Active;
+                self.activate();
                 done.push(What::Active);
             }
-            Phase::Draining { since, remaining } if due(since + self.drain_timeout) => {
+            Phase::Draining { since, remaining, .. } if due(since + self.drain_timeout) => {
                 self.phase = Phase::Gone;
-                done.push(What::Gone(remaining));
+                done.push(What::Gone(remaining.map(|r| r.flows)));
             }
             _ => {}
         }
@@ -258,7 +286,7 @@ impl Member {
             return done;
         }
         if matches!(self.phase, Phase::Filling { until: Some(_) }) {
-            self.phase = Phase::Active;
+            self.activate();
             done.push(What::Active);
         }
         if let Some(raise) = self.raise.take() {
@@ -275,7 +303,7 @@ impl Member {
     /// Ends the join of a healthy one.
     pub fn end_filling(&mut self) {
         if matches!(self.phase, Phase::Filling { until: Some(_) }) && self.condition == Condition::Fit {
-            self.phase = Phase::Active;
+            self.activate();
         }
     }
 
@@ -323,7 +351,7 @@ impl Member {
             (Phase::Gone, _) => None,
         };
         let remaining = match self.phase {
-            Phase::Draining { remaining, .. } => remaining,
+            Phase::Draining { remaining, .. } => remaining.map(|r| r.flows),
             _ => None,
         };
         Report {
@@ -335,4 +363,8 @@ impl Member {
             left: due.map(|at| at.saturating_duration_since(now)),
         }
     }
+}
+
+fn draining(since: Instant) -> Phase {
+    Phase::Draining { since, everywhere_since: None, remaining: None }
 }

@@ -26,6 +26,7 @@
 pub mod history;
 mod in_force;
 mod member;
+mod remaining;
 #[cfg(test)]
 mod tests;
 
@@ -34,10 +35,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::model::{BackendState, Config};
+use crate::model::Config;
 
 pub use in_force::{Fitness, InForce, Key, Standing, Standings};
+pub use member::Obstacle;
 use member::{Member, Wish};
+pub use remaining::{Others, Remaining, SETTLE};
 
 /// How long a backend whose check fails is still listed: a false alarm shorter than this breaks none
 /// of its flows.
@@ -215,11 +218,11 @@ impl Membership {
         before
     }
 
-    /// A backend has been asked how many flows it has.
-    pub fn set_remaining(&mut self, now: Instant, address: IpAddr, flows: u64) -> Vec<Transition> {
+    /// A backend has been asked how many flows it has. One whose drain began after that has not.
+    pub fn set_remaining(&mut self, now: Instant, address: IpAddr, answer: Remaining) -> Vec<Transition> {
         let mut out = Vec::new();
         for (key, member) in self.members.iter_mut().filter(|((_, a), _)| *a == address) {
-            out.extend(member.set_remaining(now, flows).map(|what| Transition { key: key.clone(), what }));
+            out.extend(member.set_remaining(now, answer).map(|what| Transition { key: key.clone(), what }));
         }
         out
     }
@@ -266,17 +269,18 @@ impl Membership {
         self.members.get(&(pool.to_owned(), address)).map(|member| member.report(now))
     }
 
-    /// Pools in which a backend is active, or will be again once its health is known to be back; with
-    /// `pool`, of that one alone.
-    pub fn active_in(&self, pool: Option<&str>, address: IpAddr) -> Vec<&str> {
-        self.members
-            .iter()
-            .filter(|((name, a), m)| {
-                *a == address
-                    && pool.is_none_or(|p| p == name)
-                    && m.table_state() == Some(BackendState::Active)
+    /// What stands against a backend's removal, pool by pool; with `pool`, in that one alone.
+    pub fn obstacles(&self, pool: Option<&str>, address: IpAddr) -> Vec<(&str, Obstacle)> {
+        let named = |(name, a): &Key| *a == address && pool.is_none_or(|p| p == name);
+        let meant = self.members.iter().filter(|(key, _)| named(key));
+        meant
+            .filter_map(|(key @ (name, _), member)| {
+                let of_place = |(other, m): &(&Key, &Member)| {
+                    *other != key && other.0 == *name && m.site() == member.site()
+                };
+                let others_serve = self.members.iter().filter(of_place).any(|(_, m)| m.serves());
+                Some((name.as_str(), member.obstacle(others_serve)?))
             })
-            .map(|((name, _), _)| name.as_str())
             .collect()
     }
 

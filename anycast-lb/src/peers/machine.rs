@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::control::api::{Flows, ListedBackend, NodeReport, PeerRow, PoolReport, VipFlows};
+use crate::control::api::{Flows, ListedBackend, NodeReport, PeerRow};
 use crate::membership::Join;
-use crate::model::{Config, Peer, Protocol, VipKey};
+use crate::model::{Config, Peer, VipKey};
 
+mod feeding;
 #[cfg(test)]
 mod tests;
 
 /// How often a peer is asked while something is changing.
 pub const BUSY_INTERVAL: Duration = Duration::from_secs(1);
-/// An answer to an older question says nothing about now.
-const STALE: Duration = Duration::from_secs(5);
 /// How often it is asked otherwise.
 pub const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -233,43 +232,6 @@ impl Machine {
         Some(all)
     }
 
-    /// How many flows of this pool's VIPs the backend holds, asked at `since` or later; none: not known.
-    fn remaining_flows(&self, pool: &str, backend: IpAddr, since: Instant) -> Option<u64> {
-        let flows = self.backends.get(&backend)?.fresh(since)?;
-        let vips = self.own.vips.get(pool).map(Vec::as_slice).unwrap_or_default();
-        let of_pool = |row: &&VipFlows| vips.iter().any(|vip| overlap(vip, &row.vip));
-        Some(flows.vips.iter().filter(of_pool).map(|row| row.tcp + row.udp).sum())
-    }
-
-    /// How many flows of the pools in which it is draining a backend holds. None: it is not known; or
-    /// there are none, but another node still gives it new ones, or does not say whether it does: what a
-    /// daemon has put in force goes on without it.
-    pub fn draining_flows(&self, now: Instant, backend: IpAddr) -> Option<u64> {
-        // The clock began later than that: then nothing is stale.
-        let since = now.checked_sub(STALE).unwrap_or(now);
-        let is_draining = |p: &&PoolReport| state(p, backend) == Some("draining");
-        let pools: Vec<&PoolReport> = self.own.report.pools.iter().filter(is_draining).collect();
-        // A drain that has just begun is not known here yet.
-        if pools.is_empty() {
-            return None;
-        }
-        let flows = pools.iter().map(|p| self.remaining_flows(&p.pool, backend, since));
-        let flows = flows.sum::<Option<u64>>()?;
-        let feeds = |report: &NodeReport| {
-            report.pools.iter().any(|t| {
-                pools.iter().any(|p| p.pool == t.pool)
-                    && matches!(state(t, backend), Some("active" | "filling"))
-            })
-        };
-        let may_be_fed = |peer: &Peer| {
-            // A node of another PoP gives it none, whatever its state, unless that PoP is drained.
-            let other_pop = peer.pop != self.own.report.pop && !self.own.drained_pops.contains(&peer.pop);
-            let report = || self.nodes.get(&peer.node).and_then(|known| known.fresh(since));
-            !other_pop && report().is_none_or(feeds)
-        };
-        (flows > 0 || !self.own.peers.iter().any(may_be_fed)).then_some(flows)
-    }
-
     /// The joins of which every other node knows already.
     pub fn listed(&self) -> Vec<Join> {
         let is_listed = |join: &&Join| self.everyone_lists(join) == Some(true);
@@ -329,16 +291,4 @@ impl Machine {
         }
         out
     }
-}
-
-/// The state of a backend in a pool, if it is listed.
-fn state(pool: &PoolReport, backend: IpAddr) -> Option<&str> {
-    pool.listed.iter().find(|b| b.address == backend).map(|b| b.state.as_str())
-}
-
-/// Whether some packet matches both. The backend may have one VIP for every port of an address.
-fn overlap(a: &VipKey, b: &VipKey) -> bool {
-    a.address == b.address
-        && (a.port == b.port || a.port.is_none() || b.port.is_none())
-        && (a.protocol == b.protocol || a.protocol == Protocol::Any || b.protocol == Protocol::Any)
 }

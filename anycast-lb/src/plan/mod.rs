@@ -16,8 +16,8 @@ use anycast_lb_common::abi::{
 use bytemuck::Zeroable;
 use ipnet::IpNet;
 
+use crate::membership::InForce;
 use crate::membership::history::History;
-use crate::membership::{Fitness, InForce};
 use crate::model::{self, Config, Role, Seed, VipKey};
 
 mod arena;
@@ -201,9 +201,7 @@ fn plan_pools(
     for pool in &config.pools {
         let number = pool_numbers[pool.name.as_str()];
         let member = |address| numbers[&(number, address)];
-        let sites = Sites::where_fit(pool, home, &config.drained_pops, |address| {
-            standings.of(&pool.name, address).fitness == Fitness::Fit
-        });
+        let sites = Sites::in_force(pool, home, &config.drained_pops, standings);
         let own = pools::slots(pool, &around, &sites, member, memo);
         let slots = if sites.rescue.is_empty() {
             own

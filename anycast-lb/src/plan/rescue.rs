@@ -13,7 +13,7 @@ use anycast_lb_common::abi::{MemberNumber, Slot};
 
 use super::health::{Lists, after_joins};
 use super::pools::{Circumstances, Memo, Use};
-use crate::membership::Standing;
+use crate::membership::{Fitness, Standing, Standings};
 use crate::model::{Backend, BackendState, Encapsulation, Pool};
 use crate::table::{Candidate, NONE, TableSpec};
 
@@ -42,6 +42,13 @@ impl<'a> Sites<'a> {
     /// PoP goes on taking new flows where none of its rescue PoPs can: they would be lost.
     pub fn of(pool: &'a Pool, home: &'a str, drained: &[String]) -> Self {
         Sites::where_fit(pool, home, drained, |_| true)
+    }
+
+    /// For what is in force of a pool and its backends.
+    pub fn in_force(pool: &'a Pool, home: &'a str, drained: &[String], standings: &Standings) -> Self {
+        Sites::where_fit(pool, home, drained, |address| {
+            standings.of(&pool.name, address).fitness == Fitness::Fit
+        })
     }
 
     /// As [`of`](Self::of), but that where a drained PoP's new flows go, one in which an active backend is

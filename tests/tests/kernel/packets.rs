@@ -6,6 +6,7 @@ use anycast_lb_common::Outcome;
 use anycast_lb_common::abi::{HopLimits, Kind, Program, VERDICTS, Verdict};
 use anycast_lb_tests::kernel::{Action, Kernel};
 use anycast_lb_tests::native;
+use anycast_lb_tests::random::Random;
 use anycast_lb_tests::scenario::{Mode, Scenario, Vector};
 
 /// Traffic control's test run refuses frames that end inside an IP header; no hop does.
@@ -64,23 +65,6 @@ fn the_vectors_come_out_of_the_kernel_as_scapy_says() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): a fixed seed gives the same packets everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-}
-
 /// Longest headers we read: Ethernet, two tags, IPv6, GUE, hops, inner IPv6, TCP.
 const HEADERS: usize = 14 + 8 + 40 + 8 + 4 + 124 + 40 + 20;
 /// Shortest frame the kernel's test run takes.
@@ -91,7 +75,7 @@ fn mutate(random: &mut Random, frame: &mut Vec<u8>) {
     for _ in 0..random.below(5) {
         let at = random.below(frame.len().min(HEADERS));
         match random.below(8) {
-            0 => frame[at] = random.next() as u8,
+            0 => frame[at] = random.bits() as u8,
             1 => frame[at] ^= 1 << random.below(8),
             2 => frame[at] = frame[at].wrapping_add(1),
             3 => frame[at] = [0, 1, 4, 5, 6, 17, 41, 44, 45, 0x7f, 0x80, 0xff][random.below(12)],
@@ -141,7 +125,7 @@ fn random_packets_come_out_alike_and_under_every_verdict() -> anyhow::Result<()>
             kernel.write(&tables)?;
             machines.insert(mode, (tables, kernel, HashMap::<Verdict, u64>::new()));
         }
-        let mut random = Random(program as u64 + 1);
+        let mut random = Random::new(program as u64 + 1);
         for round in 0..rounds() {
             if round % ROUNDS_REMEMBERED == 0 {
                 for (tables, kernel, _) in machines.values_mut() {

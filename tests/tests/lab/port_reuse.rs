@@ -17,7 +17,7 @@ use xtask::lab::netns::Namespace;
 use xtask::lab::topology::{HTTP_PORT, VIP_V4, VIP_V6};
 use xtask::lab::{Families, Family, Lab};
 
-use super::stand::{DEADLINE, done, edit, shape, start_all, verdict};
+use super::stand::{DEADLINE, done, edit, hops, shape, start_all};
 
 /// The client's ports, which no connection gets by itself.
 const PORTS: std::ops::Range<u16> = 20_000..20_060;
@@ -70,10 +70,6 @@ fn a_port_used_again_does_not_meet_its_past() -> Result<()> {
     let hopped = hops(&mut lab)? - before;
     ensure!(hopped >= held.len() as u64, "{} connections, but {hopped} packets sent on", held.len());
     wire.finish().map(drop)
-}
-
-fn hops(lab: &mut Lab) -> Result<u64> {
-    (0..lab.topology().backends.len()).map(|index| verdict(lab.backend(index), "hop")).sum()
 }
 
 fn ends() -> impl Iterator<Item = (u16, Family)> {

@@ -9,7 +9,7 @@ use xtask::lab::daemons::until;
 use xtask::lab::traffic::{Outcome, RunningTraffic, Spec};
 use xtask::lab::{Churn, Lab, Node, Shape};
 
-use super::stand::verdict;
+use super::stand::{hops, netstat, on_backends};
 
 /// Far longer than anything here takes; a test that waits this long has failed.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
@@ -112,37 +112,17 @@ fn cookies(lab: &Lab, value: &str) -> Result<()> {
 
 /// Connections of all backends that began with a cookie, since the lab stands.
 fn cookies_received(lab: &Lab) -> Result<u64> {
-    const NAME: &str = "SyncookiesRecv";
-    let of = |text: &str| -> Option<u64> {
-        // Two lines a group: names, then values.
-        let mut lines = text.lines().skip_while(|line| !line.contains(NAME));
-        let (names, values) = (lines.next()?, lines.next()?);
-        let place = names.split_whitespace().position(|name| name == NAME)?;
-        values.split_whitespace().nth(place)?.parse().ok()
-    };
-    lab.topology().backends.iter().try_fold(0, |sum, backend| {
-        let text = backend.enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
-        Ok(sum + of(&text).with_context(|| format!("no {NAME}"))?)
-    })
-}
-
-/// Packets of a verdict on all backends.
-fn on_backends(lab: &mut Lab, name: &str) -> Result<u64> {
-    let backends = lab.topology().backends.len();
-    (0..backends).map(|index| verdict(lab.backend(index), name)).sum()
-}
-
-/// Packets that backends sent on.
-fn hops(lab: &mut Lab) -> Result<u64> {
-    on_backends(lab, "hop")
+    lab.topology().backends.iter().map(|backend| netstat(backend, "SyncookiesRecv")).sum()
 }
 
 /// The servers' sockets are unconnected: a list would send every query round all its backends.
 fn ordinary_udp_makes_no_hop(lab: &mut Lab) -> Result<()> {
     const DATAGRAMS: u64 = 500;
     let wait = |lab: &mut Lab| {
-        let goal = on_backends(lab, "decap_gue")? + DATAGRAMS;
-        until(DEADLINE, "datagrams to arrive", || Ok((on_backends(lab, "decap_gue")? >= goal).then_some(())))
+        let goal = on_backends(lab, &["decap_gue"])? + DATAGRAMS;
+        until(DEADLINE, "datagrams to arrive", || {
+            Ok((on_backends(lab, &["decap_gue"])? >= goal).then_some(()))
+        })
     };
     let traffic = lab.traffic(&Spec { flows: 0, udp_flows: 60, ..Spec::default() })?;
     wait(lab)?;

@@ -15,6 +15,8 @@ pub(in crate::config) struct VipDraft {
     pub key: VipKey,
     pub pool: Option<At<String>>,
     pub second_chance: bool,
+    /// Where it is asked for in so many words.
+    pub chance_wanted: Option<Spot>,
 }
 
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDraft>) {
@@ -27,12 +29,16 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         };
         let section = section.named(path);
         let pool = section.string("pool");
-        let chance = second_chance(&section, key.as_ref().map(|k| k.value.protocol));
+        let chance = section.boolean("second_chance");
+        let chance_wanted = chance.as_ref().filter(|c| c.value).map(|c| c.spot);
+        // Where the file does not say: on for TCP, off for the others.
+        let is_tcp = key.as_ref().is_some_and(|k| k.value.protocol == Protocol::Tcp);
+        let second_chance = chance.map_or(is_tcp, |c| c.value);
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: key, spot }) = key {
-            vips.push(VipDraft { spot, path, key, pool, second_chance: chance });
+            vips.push(VipDraft { spot, path, key, pool, second_chance, chance_wanted });
         }
     }
 }
@@ -69,12 +75,6 @@ fn key(section: &Section<'_>) -> Option<At<VipKey>> {
         None => None,
     };
     Some(At { value: VipKey { address: address.value, port, protocol }, spot: address.spot })
-}
-
-/// Where the file does not say: on for TCP, off for the others.
-fn second_chance(section: &Section<'_>, protocol: Option<Protocol>) -> bool {
-    let Some(chance) = section.boolean("second_chance") else { return protocol == Some(Protocol::Tcp) };
-    chance.value
 }
 
 /// Keys whose work is yet to come: checked, then announced as without effect.

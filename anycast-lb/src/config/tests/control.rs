@@ -90,6 +90,36 @@ fn a_key_of_another_certificate_is_refused() {
 }
 
 #[test]
+fn what_is_no_certificate_is_a_mistake_of_the_certificate() {
+    let dir = dir();
+    dir.put(
+        "cert.pem",
+        "-----BEGIN CERTIFICATE-----\nc29tZXRoaW5nIGVsc2U=\n-----END CERTIFICATE-----\n",
+        0o644,
+    );
+    let found = problems(dir.load(&ingress(TLS)));
+    assert_eq!((found.len(), found[0].0.as_str()), (1, "control.tls.cert"), "{found:?}");
+    assert!(found[0].1.contains("does not serve") && found[0].2.contains("version 3"), "{found:?}");
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_worth_a_word_about_the_certificate() {
+    let (dir, authority) = (Dir::new(), Authority::found());
+    authority.write(&dir.path(""), &[]);
+    let (certificate, key) = authority.issue_expired(&[IpAddr::from([10, 0, 0, 2])]);
+    dir.put("cert.pem", &certificate, 0o644);
+    dir.put("key.pem", &key, 0o600);
+    let notices = dir.load(&ingress(TLS)).expect("no mistake").notices;
+    let about_tls: Vec<_> = notices.iter().filter(|n| n.key.starts_with("control.tls")).collect();
+    assert_eq!(about_tls.len(), 1, "{notices:?}");
+    assert_eq!(about_tls[0].key, "control.tls.cert");
+    assert!(
+        about_tls[0].message.contains("will refuse") && about_tls[0].message.contains("expired"),
+        "{about_tls:?}"
+    );
+}
+
+#[test]
 fn a_certificate_that_others_will_refuse_is_worth_a_word() {
     let dir = dir();
     dir.put("ca.pem", &Authority::found().pem(), 0o644);

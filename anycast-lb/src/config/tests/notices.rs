@@ -159,6 +159,58 @@ fn too_few_slots_for_a_pool() {
 }
 
 #[test]
+fn each_pop_has_a_table_of_its_own() {
+    let pool = |pops: &[(&str, u8, u32)]| {
+        let mut text = "[[pool]]\nname = \"web\"\nslots = 4096\n".to_owned();
+        for (third, (pop, backends, last)) in pops.iter().enumerate() {
+            for i in 1..=*backends {
+                let weight = if i == *backends { *last } else { 100 };
+                text.push_str(&format!(
+                    "[[pool.backend]]\naddress = \"10.0.{third}.{i}\"\nweight = {weight}\n{pop}\n"
+                ));
+            }
+        }
+        let found = notices(&ingress(&text));
+        found.into_iter().filter(|n| n.contains("\"web\" slots:")).collect::<Vec<_>>()
+    };
+    let (sin1, gru1) = ("pop = \"sin1\"", "pop = \"gru1\"");
+    // 150 backends, and none has less than 64 slots of its PoP's table.
+    assert_eq!(pool(&[("", 50, 100), (sin1, 50, 100), (gru1, 50, 100)]), Vec::<String>::new());
+    let found = pool(&[("", 50, 100), (sin1, 50, 10), (gru1, 50, 20)]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("4096 slots are few for 50 active backends of PoP \"sin1\""), "{found:?}");
+    assert!(found[0].contains("gets 8; slots = 32768"), "{found:?}");
+}
+
+#[test]
+fn a_second_chance_that_nothing_carries_is_said() {
+    let text = |protocol: &str, encapsulation: &str, chance: &str| {
+        ingress(&format!(
+            "[[pool]]
+             name = \"web\"
+             encapsulation = \"{encapsulation}\"
+             backend = [{{ address = \"10.0.0.1\" }}]
+             [[vip]]
+             address = \"203.0.113.1\"
+             protocol = \"{protocol}\"
+             {chance}
+             pool = \"web\"
+             "
+        ))
+    };
+    for protocol in ["tcp", "udp", "any"] {
+        for encapsulation in ["ipip", "l2"] {
+            let mark = "second_chance = true #~ second_chance: has no effect: only encapsulation \"gue\"";
+            assert_notices(&text(protocol, encapsulation, mark));
+            assert_notices(&text(protocol, encapsulation, "second_chance = false"));
+            // Nobody has asked for it.
+            assert_notices(&text(protocol, encapsulation, ""));
+        }
+        assert_notices(&text(protocol, "gue", "second_chance = true"));
+    }
+}
+
+#[test]
 fn limits_on_hops_that_do_what_one_may_not_mean() {
     let vip = "[[vip]]\naddress = \"203.0.113.1\"\nprotocol = \"any\"\n";
     let limits = |limits: &str| backend(&format!("[hop_limits]{limits}\n{vip}"));

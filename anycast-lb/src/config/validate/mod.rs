@@ -45,7 +45,7 @@ pub(super) fn validate(
     let hop_limits = node::hop_limits(global, role, report);
     node::sources(&draft, role, report);
     node::prefixes(&draft, role, report);
-    pools::check(&draft.pools, report);
+    pools::check(&draft.pools, &pop, report);
     if role == Some(Role::Ingress) {
         pops::check(&draft, &pop, report);
     }

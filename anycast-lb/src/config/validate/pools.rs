@@ -1,6 +1,6 @@
 //! Pools and their backends.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::config::report::Report;
 use crate::config::scalar::family;
@@ -10,7 +10,8 @@ use crate::model::BackendState;
 /// Slots that the lightest backend should have: one more or less is then under 2 % of its share.
 const ENOUGH_SLOTS: u64 = 64;
 
-pub(super) fn check(pools: &[PoolDraft], report: &Report<'_>) {
+/// `home` is the node's own PoP.
+pub(super) fn check(pools: &[PoolDraft], home: &str, report: &Report<'_>) {
     let mut seen = HashMap::new();
     for pool in pools {
         if let Some(first) = seen.insert(&pool.name, pool.spot) {
@@ -22,7 +23,7 @@ pub(super) fn check(pools: &[PoolDraft], report: &Report<'_>) {
             );
         }
         backends(pool, report);
-        slots(pool, report);
+        slots(pool, home, report);
     }
 }
 
@@ -56,25 +57,29 @@ fn backends(pool: &PoolDraft, report: &Report<'_>) {
     }
 }
 
-/// A table that is too small for its pool is no mistake, but shares get coarse.
-fn slots(pool: &PoolDraft, report: &Report<'_>) {
-    let active = || pool.backends.iter().map(|b| &b.backend).filter(|b| b.state == BackendState::Active);
-    let total: u64 = active().map(|b| u64::from(b.weight)).sum();
-    let Some(lightest) = active().map(|b| u64::from(b.weight)).min() else { return };
-    let share = u64::from(pool.slots.value) * lightest / total;
-    if share >= ENOUGH_SLOTS {
-        return;
+/// A table that is too small for its pool is no mistake, but shares get coarse. Each PoP has one of its own.
+fn slots(pool: &PoolDraft, home: &str, report: &Report<'_>) {
+    let mut sites: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for backend in pool.backends.iter().map(|b| &b.backend).filter(|b| b.state == BackendState::Active) {
+        sites.entry(backend.site(home)).or_default().push(backend.weight.into());
     }
-    let wanted = (ENOUGH_SLOTS * total).div_ceil(lightest).next_power_of_two().min(u64::from(MOST_SLOTS));
+    let needs = sites.iter().filter_map(|(site, weights)| {
+        let (lightest, total) = (*weights.iter().min()?, weights.iter().sum::<u64>());
+        let share = u64::from(pool.slots.value) * lightest / total;
+        let wanted = (ENOUGH_SLOTS * total).div_ceil(lightest).next_power_of_two();
+        (share < ENOUGH_SLOTS).then_some((wanted.min(MOST_SLOTS.into()), site, weights.len(), share))
+    });
+    // One number of slots is for all: the PoP that needs most is named.
+    let Some((wanted, site, backends, share)) = needs.max_by_key(|(wanted, ..)| *wanted) else { return };
     if wanted > u64::from(pool.slots.value) {
+        let place = if sites.len() > 1 { format!(" of PoP {site:?}") } else { String::new() };
         report.notice(
             pool.slots.spot,
             &format!("{} slots", pool.path),
             format!(
-                "{} slots are few for {} active backends: the lightest gets {share}; slots = {wanted} gives finer \
-                 shares (changing it moves flows, and it must be the same on every node)",
+                "{} slots are few for {backends} active backends{place}: the lightest gets {share}; slots = {wanted} \
+                 gives finer shares (changing it moves flows, and it must be the same on every node)",
                 pool.slots.value,
-                active().count(),
             ),
         );
     }

@@ -38,7 +38,10 @@ fn pool_of(vip: &VipDraft, pools: &[PoolDraft], report: &Report<'_>) {
         return;
     };
     match pools.iter().find(|p| p.name == name.value) {
-        Some(pool) => family_fits(vip, pool, report),
+        Some(pool) => {
+            family_fits(vip, pool, report);
+            chance_is_carried(vip, pool, report);
+        }
         // It may be in a file that could not be read, or be the pool whose name was refused.
         None if report.is_incomplete() || report.has_problem(is_name_of_pool) => {}
         None => {
@@ -53,6 +56,22 @@ fn pool_of(vip: &VipDraft, pools: &[PoolDraft], report: &Report<'_>) {
 
 fn is_name_of_pool(key: &str) -> bool {
     key.starts_with("pool ") && key.ends_with(" name")
+}
+
+/// By default TCP has the second chance where it can be had; who asks for it should know that it cannot.
+fn chance_is_carried(vip: &VipDraft, pool: &PoolDraft, report: &Report<'_>) {
+    if let Some(spot) = vip.chance_wanted
+        && pool.encapsulation != Encapsulation::Gue
+    {
+        report.notice(
+            spot,
+            &format!("{} second_chance", vip.path),
+            format!(
+                "has no effect: only encapsulation \"gue\" carries a list of backends to try, not that of {}",
+                pool.path
+            ),
+        );
+    }
 }
 
 /// What an encapsulation cannot carry is refused here, so that no malformed frame is ever sent.

@@ -96,7 +96,7 @@ pub struct BackendCondition {
     /// Only from this pool; absent = from all that have it.
     #[serde(default)]
     pub pool: Option<String>,
-    /// Remove it although it is active, and break the flows that it has.
+    /// Remove it although it may hold flows, and break them.
     #[serde(default)]
     pub now: bool,
     /// Refuse unless this is the generation in force.

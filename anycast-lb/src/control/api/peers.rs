@@ -33,6 +33,9 @@ pub struct PoolReport {
     pub owners: String,
     /// Fingerprint of all lists of hops.
     pub hops: String,
+    /// The PoP whose backends take the new flows that arrive at this node. Older releases do not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub new_flows: Option<String>,
     /// Who is listed in its packets.
     pub listed: Vec<ListedBackend>,
 }
@@ -42,6 +45,9 @@ pub struct PoolReport {
 pub struct ListedBackend {
     /// Its address.
     pub address: IpAddr,
+    /// Its PoP, by what this node knows. Older releases do not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pop: Option<String>,
     /// `filling`, `active` or `draining`.
     pub state: String,
     /// The weight that it has, or is about to have. Older releases do not say.

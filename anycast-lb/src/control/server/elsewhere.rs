@@ -12,6 +12,7 @@ use crate::control::view;
 use crate::daemon::run::View;
 use crate::daemon::{Code, Failure};
 use crate::flows::count;
+use crate::model::{Role, VipKey};
 
 pub(super) async fn peers(State(api): State<Api>) -> Response {
     answer(Ok(api::Peers { peers: api.peers.lock().rows(Instant::now()) }))
@@ -22,8 +23,7 @@ static COUNTING: Semaphore = Semaphore::const_new(1);
 
 pub(super) async fn flows(State(daemon): Daemon) -> Response {
     let counted = async {
-        let keys = |v: &mut View<'_>| v.core.config().vips.iter().map(|v| v.key).collect::<Vec<_>>();
-        let vips = daemon.inspect(keys).await?;
+        let vips = daemon.inspect(|v| held_vips(v)).await??;
         let _turn = COUNTING.acquire().await.map_err(|_| Failure::unavailable())?;
         let counted = tokio::task::spawn_blocking(move || count(&vips)).await;
         counted
@@ -32,4 +32,16 @@ pub(super) async fn flows(State(daemon): Daemon) -> Response {
             .map(view::flows)
     };
     answer(counted.await)
+}
+
+/// The VIPs whose flows this host holds.
+fn held_vips(view: &View<'_>) -> Result<Vec<VipKey>, Failure> {
+    let config = view.core.config();
+    if config.role == Role::Ingress {
+        let message = "this node is an ingress node: it holds no flows";
+        return Err(Failure::new(Code::InvalidRequest, message).hint(
+            "ask a backend, on its host: anycast-lb flows; anycast-lb backend list names the backends",
+        ));
+    }
+    Ok(config.vips.iter().map(|v| v.key).collect())
 }

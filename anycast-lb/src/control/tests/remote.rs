@@ -23,7 +23,7 @@ use crate::control::server::remote_router;
 use crate::control::tls::{Credentials, Settings};
 use crate::daemon::testing::{backend_address, config};
 use crate::membership::Join;
-use crate::model::{Peer, Protocol, VipKey};
+use crate::model::{Peer, Protocol, Role, VipKey};
 use crate::peers::driver;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -63,7 +63,7 @@ async fn who_has_a_certificate_of_the_authority_may_look() {
     let (running, authority) = (running().await, Authority::found());
     let address = open(&running, &credentials(&authority, HERE)).await;
     let us = credentials(&authority, IpAddr::from([10, 0, 0, 9]));
-    for path in ["status", "stats", "vips", "pools", "pools/web", "backends", "node", "peers", "flows"] {
+    for path in ["status", "stats", "vips", "pools", "pools/web", "backends", "node", "peers"] {
         let answer = get(&us, address, &format!("/v1/{path}")).await.expect(path);
         let answer: Value = serde_json::from_str(&answer).expect("JSON");
         assert_eq!(answer["schema"], 1, "{path}");
@@ -72,6 +72,10 @@ async fn who_has_a_certificate_of_the_authority_may_look() {
         typed(&get(&us, address, "/v1/node").await.expect("an answer")).expect("a report");
     assert_eq!((report.node.as_str(), report.pools[0].owners.as_str()), ("lb1", "00c0ffee00c0ffee"));
     assert_eq!(report.pools[0].listed.len(), 2);
+    assert_eq!(
+        (report.pools[0].new_flows.as_deref(), report.pools[0].listed[0].pop.as_deref()),
+        (Some("fra1"), Some("fra1"))
+    );
     let flow = json!({"protocol": "tcp", "source": "192.0.2.7:1", "destination": "203.0.113.1:443"});
     let body = json!({"flows": [flow]});
     let traced = ask(&us, address, Method::POST, "/v1/trace", Some(&body)).await.expect("traces");
@@ -304,8 +308,8 @@ async fn a_drain_is_over_when_the_backend_has_no_flow_left() {
     let flow = TcpStream::connect(service_address).await.expect("connects");
     let (served, _) = service.accept().await.expect("accepts");
 
-    // The backend's daemon; that it balances besides is of no concern here.
     let mut there = config();
+    there.role = Role::Backend;
     there.vips[0].key = vip;
     let there = running_with(there).await;
     let listener = TcpListener::bind((backend, 0)).await.expect("binds");

@@ -8,12 +8,19 @@ use crate::control::api::{self, ListedBackend, NodeReport, PoolReport};
 use crate::daemon::Failure;
 use crate::daemon::run::View;
 use crate::flows::VipFlows;
-use crate::membership::{Health, State};
+use crate::membership::{Health, InForce, State};
+use crate::plan::Sites;
 
 /// What other nodes want to know of this one.
 pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
     let config = view.core.config();
     let now = Instant::now();
+    let in_force = view.core.in_force();
+    let InForce { config: effective, standings } = &in_force;
+    let new_flows = |name: &str| {
+        let pool = effective.pools.iter().find(|p| p.name == name)?;
+        Some(Sites::in_force(pool, &config.pop, &config.drained_pops, standings).owner.to_owned())
+    };
     let pools = config.pools.iter().map(|p| {
         let owners = view.dataplane.owners(&p.name)?;
         let in_force =
@@ -21,6 +28,7 @@ pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
         let listed =
             in_force.filter(|(_, report)| report.state != State::Gone).map(|(b, report)| ListedBackend {
                 address: b.address,
+                pop: Some(b.site(&config.pop).to_owned()),
                 state: report.state.name().to_owned(),
                 weight: Some(report.coming_weight.unwrap_or(report.weight)),
                 down: report.health == Health::Down,
@@ -29,6 +37,7 @@ pub fn node(view: &View<'_>) -> Result<NodeReport, Failure> {
             pool: p.name.clone(),
             owners: owners.fingerprint,
             hops: owners.hops,
+            new_flows: new_flows(&p.name),
             listed: listed.collect(),
         })
     });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Action, Core, Outcome, Ticket};
 use crate::daemon::diff::{self, Difference};
 use crate::daemon::{Code, Failure};
-use crate::membership::{Health, Join, Membership, Report, Transition};
+use crate::membership::{Health, InForce, Join, Membership, Remaining, Report, Transition};
 
 /// How long after a refused step the next attempt is made.
 const RETRY: Duration = Duration::from_secs(5);
@@ -57,16 +57,24 @@ impl Core {
     /// Whether a backend may be removed although nobody insists.
     ///
     /// # Errors
-    /// It is active: new flows are on their way to it.
+    /// It may hold flows.
     pub fn removable(&self, pool: Option<&str>, address: IpAddr) -> Result<(), Failure> {
-        let pools = self.adjuster.membership.active_in(pool, address);
-        if pools.is_empty() {
+        let obstacles = self.adjuster.membership.obstacles(pool, address);
+        if obstacles.is_empty() {
             return Ok(());
         }
-        let message = format!("backend {address} is active in {}: its flows would break", pools.join(", "));
+        let words: Vec<String> = obstacles.iter().map(|(pool, o)| o.within(pool)).collect();
+        let message = format!("backend {address} may hold flows, which would break: {}", words.join("; "));
+        let first =
+            if obstacles.iter().all(|(_, o)| o.is_drain()) { "wait for its drain" } else { "drain it first" };
         Err(Failure::new(Code::BackendActive, message).hint(format!(
-            "drain it first: anycast-lb backend drain {address} --wait; or break them: backend remove {address} --now"
+            "{first}: anycast-lb backend drain {address} --wait; or break them: backend remove {address} --now"
         )))
+    }
+
+    /// What the data plane holds.
+    pub fn in_force(&self) -> InForce {
+        self.adjuster.membership.in_force(&self.config)
     }
 
     /// Whether nothing is under way.
@@ -90,12 +98,12 @@ impl Core {
     }
 
     /// Takes the draining backends' answers. What comes during a change is asked again later.
-    pub(super) fn flows(&mut self, now: Instant, answers: &[(IpAddr, u64)], out: &mut Vec<Action>) {
+    pub(super) fn flows(&mut self, now: Instant, answers: &[(IpAddr, Remaining)], out: &mut Vec<Action>) {
         if answers.is_empty() || !self.is_idle() {
             return;
         }
         let mut next = self.adjuster.membership.clone();
-        let done = answers.iter().flat_map(|(backend, flows)| next.set_remaining(now, *backend, *flows));
+        let done = answers.iter().flat_map(|(backend, answer)| next.set_remaining(now, *backend, *answer));
         let transitions = done.collect();
         self.adjust(Step { next, transitions, reply: None }, out);
     }

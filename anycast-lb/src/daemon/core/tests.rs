@@ -44,6 +44,7 @@ impl Bench {
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
+        self.fake.world().now = Some(self.now);
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {

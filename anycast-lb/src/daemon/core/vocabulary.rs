@@ -7,7 +7,7 @@ use super::HealthReport;
 use crate::daemon::Failure;
 use crate::daemon::diff::Difference;
 use crate::daemon::ports::Change;
-use crate::membership::{InForce, Join};
+use crate::membership::{InForce, Join, Remaining};
 use crate::model::{Config, Interface};
 use crate::neighbour::{Event as NeighbourEvent, Resolution};
 
@@ -63,7 +63,7 @@ pub enum Event {
     /// All other nodes know of these joins, and list the backends.
     Listed(Vec<Join>),
     /// Answer to [`Action::AskFlows`], from those that gave one.
-    Flows(Vec<(IpAddr, u64)>),
+    Flows(Vec<(IpAddr, Remaining)>),
     /// A deadline has passed.
     Timer,
     /// SIGTERM or SIGINT.

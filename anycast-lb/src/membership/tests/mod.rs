@@ -8,6 +8,7 @@ mod drains;
 mod health;
 mod joins;
 mod random;
+mod removal;
 
 /// A machine, what it was told last, and a clock.
 struct Bench {
@@ -54,6 +55,18 @@ impl Bench {
     /// All other nodes know of a join; what has come about, as text.
     fn listed(&mut self, join: &Join) -> Vec<String> {
         self.membership.set_listed(join).iter().map(ToString::to_string).collect()
+    }
+
+    /// A backend is asked, and answers at once; what has come about, as text.
+    fn says(&mut self, last: u8, flows: u64, others: Others) -> Vec<String> {
+        let answer = Remaining { flows, asked: self.now, others };
+        let done = self.membership.set_remaining(self.now, backend_address(last), answer);
+        done.iter().map(ToString::to_string).collect()
+    }
+
+    /// What stands against a backend's removal.
+    fn obstacle(&self, last: u8) -> Option<Obstacle> {
+        self.membership.obstacles(None, backend_address(last)).first().map(|(_, obstacle)| *obstacle)
     }
 
     fn report(&self, last: u8) -> Report {

@@ -11,7 +11,7 @@ enum Step {
     Add(u8),
     Remove(u8),
     Health(u8, Health),
-    Flows(u8, u64),
+    Flows(u8, u64, Others),
     Pass(u64),
 }
 
@@ -20,13 +20,14 @@ fn step() -> impl Strategy<Value = Step> {
     let state =
         prop_oneof![Just(BackendState::Active), Just(BackendState::Draining), Just(BackendState::Filling)];
     let health = prop_oneof![Just(Health::Up), Just(Health::Down), Just(Health::Unknown)];
+    let others = prop_oneof![Just(Others::MayFeed), Just(Others::Unknown), Just(Others::HaveDrain)];
     prop_oneof![
         (last.clone(), state).prop_map(|(l, s)| Step::State(l, s)),
         (last.clone(), 1u32..5).prop_map(|(l, w)| Step::Weight(l, w * 50)),
         last.clone().prop_map(Step::Add),
         last.clone().prop_map(Step::Remove),
         (last.clone(), health).prop_map(|(l, h)| Step::Health(l, h)),
-        (last, 0u64..2).prop_map(|(l, n)| Step::Flows(l, n)),
+        (last, 0u64..2, others).prop_map(|(l, n, o)| Step::Flows(l, n, o)),
         (0u64..12).prop_map(Step::Pass),
     ]
 }
@@ -70,8 +71,8 @@ proptest! {
                 Step::Health(l, health) => {
                     bench.membership.set_health(bench.now, None, backend_address(l), health);
                 }
-                Step::Flows(l, flows) => {
-                    bench.membership.set_remaining(bench.now, backend_address(l), flows);
+                Step::Flows(l, flows, others) => {
+                    bench.says(l, flows, others);
                 }
                 Step::Pass(seconds) => {
                     bench.pass(Duration::from_secs(seconds));

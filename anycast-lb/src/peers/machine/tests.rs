@@ -1,7 +1,9 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::control::api::{ListedBackend, PoolReport};
+use crate::control::api::{PoolReport, VipFlows};
+
+mod feeding;
 
 /// Before everything that these tests ask.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -15,6 +17,7 @@ fn backend(last: u8) -> IpAddr {
 fn report(node: &str, owners: &str, listed: &[(u8, &str)]) -> NodeReport {
     let listed = listed.iter().map(|(last, state)| ListedBackend {
         address: backend(*last),
+        pop: Some("fra1".to_owned()),
         state: (*state).to_owned(),
         weight: Some(100),
         down: false,
@@ -29,6 +32,7 @@ fn report(node: &str, owners: &str, listed: &[(u8, &str)]) -> NodeReport {
             pool: "web".to_owned(),
             owners: owners.to_owned(),
             hops: owners.to_owned(),
+            new_flows: Some("fra1".to_owned()),
             listed: listed.collect(),
         }],
     }
@@ -250,38 +254,6 @@ fn a_draining_backend_is_asked_each_second_for_the_flows_of_the_pools_vips() {
     assert!(!asked(&mut machine, start + 60 * SECOND).contains(&question.target));
     machine.backend_answered(start + 60 * SECOND, backend(12), Ok(Flows { total: 0, vips: Vec::new() }));
     assert_eq!(machine.draining_flows(start + 60 * SECOND, backend(12)), None);
-}
-
-#[test]
-fn no_flow_is_left_only_when_no_other_node_gives_it_new_ones() {
-    let start = *START;
-    let mut machine = machine(DRAINING);
-    let tell = |machine: &mut Machine, second: u32, flows, theirs, third: &Result<_, String>| {
-        let now = start + second * SECOND;
-        asked(machine, now);
-        let vips = vec![VipFlows { vip: vip("203.0.113.1:443/tcp"), tcp: flows, udp: 0 }];
-        machine.backend_answered(now, backend(12), Ok(Flows { total: flows, vips }));
-        machine.node_answered(now, "n2", Ok(report("n2", "0002", theirs)));
-        machine.node_answered(now, "n3", third.clone());
-        machine.draining_flows(now, backend(12))
-    };
-    let draining = Ok(report("n3", "0002", DRAINING));
-    let silent = Err("connection refused".to_owned());
-    const BOTH: &[(u8, &str)] = &[(11, "active"), (12, "active")];
-    assert_eq!(tell(&mut machine, 0, 7, BOTH, &draining), Some(7));
-    assert_eq!(tell(&mut machine, 1, 0, BOTH, &draining), None, "n2 does not drain it");
-    assert_eq!(tell(&mut machine, 2, 0, DRAINING, &draining), Some(0));
-    assert_eq!(tell(&mut machine, 3, 0, DRAINING, &silent), None, "n3's data plane goes on");
-    assert_eq!(tell(&mut machine, 4, 7, DRAINING, &silent), Some(7));
-    // Nodes of another PoP give it none, whatever they say, unless their PoP is drained.
-    let mut elsewhere = own(DRAINING);
-    elsewhere.peers[1].pop = "sin1".to_owned();
-    machine.configure(elsewhere.clone());
-    assert_eq!(tell(&mut machine, 5, 0, DRAINING, &silent), Some(0));
-    elsewhere.drained_pops = vec!["sin1".to_owned()];
-    machine.configure(elsewhere);
-    assert_eq!(tell(&mut machine, 6, 0, DRAINING, &silent), None);
-    assert_eq!(machine.draining_flows(start + 60 * SECOND, backend(12)), None, "that was long ago");
 }
 
 #[test]

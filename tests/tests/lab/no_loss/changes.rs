@@ -9,13 +9,14 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anycast_lb_tests::random::Random;
 use anyhow::{Context, Result, anyhow, ensure};
 use xtask::lab::daemons::until;
 use xtask::lab::{Lab, Node};
 
 use super::super::stand::{done, verdict};
 use super::{DEADLINE, SHORT_RATE, SOME, address, all_well_but, breaks, flows, route, stage, state};
-use plan::{Change, Random};
+use plan::Change;
 
 /// Ingress nodes.
 const NODES: usize = 3;

@@ -2,15 +2,14 @@
 //! two backends have half of one connection each. The client acknowledges the answer of one of them,
 //! and that is the one that must get the rest.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use xtask::lab::netns::Namespace;
 use xtask::lab::traffic::{Reason, Spec};
 
-use super::super::stand::verdict;
+use super::super::stand::{hops, netstat};
 use super::{SHORT_RATE, address, figures, route, stage};
 
 /// Backends, all of which a packet lists; all but the last take turns in draining.
@@ -65,10 +64,7 @@ fn a_syn_that_is_sent_again_may_meet_another_table() -> Result<()> {
         again += netstat(lab.client(index), "TCPSynRetrans")?;
     }
     ensure!(again > FLOWS as u64 / 4, "only {again} SYNs were sent again: too little is lost");
-    let mut hops = 0;
-    for index in 0..BACKENDS {
-        hops += verdict(lab.backend(index), "hop")?;
-    }
+    let hops = hops(&mut lab)?;
     println!("{again} SYNs sent again, {hops} packets sent on");
     ensure!(hops > 0, "nothing was sent on: the changes are too tame");
     Ok(())
@@ -78,14 +74,4 @@ fn nft(router: &Namespace, rules: &str) -> Result<()> {
     let output = router.run("nft", &[rules])?;
     ensure!(output.status.success(), "nft: {output:?}");
     Ok(())
-}
-
-/// A counter of TCP in a namespace.
-fn netstat(namespace: &Namespace, name: &str) -> Result<u64> {
-    let text = namespace.enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
-    // Two lines a group: names, then values.
-    let mut lines = text.lines().skip_while(|line| !line.split(' ').any(|word| word == name));
-    let (names, values) = lines.next().zip(lines.next()).with_context(|| format!("no {name}"))?;
-    let place = names.split(' ').position(|word| word == name).context("a name")?;
-    values.split(' ').nth(place).and_then(|value| value.parse().ok()).with_context(|| format!("no {name}"))
 }

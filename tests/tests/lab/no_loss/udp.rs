@@ -10,7 +10,7 @@ use xtask::lab::daemons::until;
 use xtask::lab::traffic::{RunningTraffic, Spec, Udp};
 use xtask::lab::{Lab, Node};
 
-use super::super::stand::{done, edit, verdict};
+use super::super::stand::{done, edit, hops, on_backends};
 use super::{DEADLINE, SOME, address, reroute_until, route, stage_of, state};
 
 const FILL_TIME: &str = "fill_time = \"2s\"\n";
@@ -49,7 +49,7 @@ fn udp_with_connected_sockets_keeps_its_server() -> Result<()> {
     }
     let after = start(&mut lab)?;
     reroute_until(&mut lab, |_| Ok(true))?;
-    let hops = sum(&mut lab, &["hop"])?;
+    let hops = hops(&mut lab)?;
     for (traffic, what) in [(before, "began before"), (after, "began after")] {
         let udp = traffic.finish()?.udp;
         println!("{what}: {udp:?}");
@@ -72,19 +72,8 @@ fn start(lab: &mut Lab) -> Result<RunningTraffic> {
 /// Waits until backends have taken more datagrams.
 fn more(lab: &mut Lab) -> Result<()> {
     const TAKEN: [&str; 2] = ["decap_gue", "decap_last"];
-    let goal = sum(lab, &TAKEN)? + DATAGRAMS;
-    until(DEADLINE, "datagrams to arrive", || Ok((sum(lab, &TAKEN)? >= goal).then_some(())))
-}
-
-/// Packets of verdicts on all backends.
-fn sum(lab: &mut Lab, verdicts: &[&str]) -> Result<u64> {
-    let mut sum = 0;
-    for index in 0..lab.topology().backends.len() {
-        for name in verdicts {
-            sum += verdict(lab.backend(index), name)?;
-        }
-    }
-    Ok(sum)
+    let goal = on_backends(lab, &TAKEN)? + DATAGRAMS;
+    until(DEADLINE, "datagrams to arrive", || Ok((on_backends(lab, &TAKEN)? >= goal).then_some(())))
 }
 
 /// Every flow was answered, and all but a few datagrams.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use xtask::lab::netns::Namespace;
 use xtask::lab::topology::{self, PREFIX_V4, PREFIX_V6};
 use xtask::lab::{CliOutput, Lab, LabBuilder, Node, Shape};
 
@@ -72,6 +73,32 @@ pub(super) fn verdict(node: &Node, name: &str) -> Result<u64> {
     let rows = stats["verdicts"].as_array().context("no verdicts")?;
     let row = rows.iter().find(|row| row["verdict"] == name).with_context(|| format!("no {name}"))?;
     row["packets"].as_u64().context("no count")
+}
+
+/// Packets of these verdicts on all backends.
+pub(super) fn on_backends(lab: &mut Lab, names: &[&str]) -> Result<u64> {
+    let mut sum = 0;
+    for index in 0..lab.topology().backends.len() {
+        for name in names {
+            sum += verdict(lab.backend(index), name)?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Packets that backends sent on.
+pub(super) fn hops(lab: &mut Lab) -> Result<u64> {
+    on_backends(lab, &["hop"])
+}
+
+/// A counter of TCP in a namespace, since it stands.
+pub(super) fn netstat(namespace: &Namespace, name: &str) -> Result<u64> {
+    let text = namespace.enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
+    // Two lines a group: names, then values.
+    let mut lines = text.lines().skip_while(|line| !line.split(' ').any(|word| word == name));
+    let (names, values) = lines.next().zip(lines.next()).with_context(|| format!("no {name}"))?;
+    let place = names.split(' ').position(|word| word == name).context("a name")?;
+    values.split(' ').nth(place).and_then(|value| value.parse().ok()).with_context(|| format!("no {name}"))
 }
 
 /// Kernel id of the XDP program on an interface, if there is one.

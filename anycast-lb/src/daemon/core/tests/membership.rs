@@ -1,7 +1,7 @@
 //! Steps that nobody orders: joins and drains that end, health.
 
 use super::*;
-use crate::membership::{DEAD_HOLD, Fitness, Health};
+use crate::membership::{DEAD_HOLD, Fitness, Health, Others, SETTLE};
 
 impl Bench {
     /// State and weight of a backend in the data plane; none = it is in no table.
@@ -169,6 +169,20 @@ fn a_drain_ends_when_the_backend_says_that_no_flow_is_left() {
 }
 
 #[test]
+fn a_drain_that_all_other_nodes_have_does_not_wait_for_the_fill_time() {
+    let mut bench = Bench::serving();
+    bench.fake.world().others = Others::HaveDrain;
+    bench.fake.world().flows.insert(backend_address(11), 0);
+    bench.order(1, drain(11));
+    let begin = bench.now;
+    while bench.in_table(11).is_some() {
+        bench.next_deadline();
+    }
+    let fill_time = config().pools[0].fill_time;
+    assert!(bench.now - begin >= SETTLE && bench.now - begin < fill_time / 2, "{:?}", bench.now - begin);
+}
+
+#[test]
 fn a_drain_of_which_nothing_is_known_ends_at_its_time_limit() {
     let mut bench = Bench::serving();
     bench.order(1, drain(11));
@@ -234,16 +248,27 @@ fn health_that_the_data_plane_refuses_is_not_believed() {
 }
 
 #[test]
-fn only_an_active_backend_wants_insistence() {
+fn who_may_hold_flows_wants_insistence() {
     let mut bench = Bench::serving();
     bench.add_and_resolve(1, 13);
+    bench.fake.world().flows.insert(backend_address(12), 7);
     bench.order(2, drain(12));
-    let refused = bench.core.removable(None, backend_address(11)).expect_err("it is active");
-    assert_eq!(refused.code, Code::BackendActive);
-    assert_eq!(refused.message, "backend 10.0.0.11 is active in web: its flows would break");
-    for last in [12, 13, 99] {
+    for (last, where_it_stands, what_to_do) in [
+        (11, "active in web", "drain it first: "),
+        (12, "draining in web, 7 flows left", "wait for its drain: "),
+    ] {
+        let refused = bench.core.removable(None, backend_address(last)).expect_err("it may hold flows");
+        assert_eq!(refused.code, Code::BackendActive);
+        let expected = format!("backend 10.0.0.{last} may hold flows, which would break: {where_it_stands}");
+        assert_eq!(refused.message, expected);
+        let hint = refused.hint.expect("a hint");
+        assert!(hint.starts_with(what_to_do) && hint.contains("--wait") && hint.contains("--now"), "{hint}");
+    }
+    for last in [13, 99] {
         assert_eq!(bench.core.removable(None, backend_address(last)), Ok(()), "{last}");
     }
+    bench.order(3, undrain(12));
+    assert!(bench.core.removable(None, backend_address(12)).is_err(), "it fills, and has kept its flows");
 }
 
 #[test]

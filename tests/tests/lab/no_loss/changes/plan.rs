@@ -1,5 +1,7 @@
 //! Random changes, each of which is valid after those before it. The same in every run.
 
+use anycast_lb_tests::random::Random;
+
 use super::super::address;
 
 /// All backends, no more than a packet lists. Of six, of which several drain at once, a flow in a few
@@ -40,7 +42,7 @@ impl Change {
             What::Weight(weight) => words(&["backend", "weight", &address, &weight.to_string()]),
             What::Drain => words(&["backend", "drain", &address]),
             What::Undrain => words(&["backend", "undrain", &address]),
-            What::Remove => words(&["backend", "remove", &address]),
+            What::Remove => words(&["backend", "remove", &address, "--now"]),
         }
     }
 
@@ -77,36 +79,4 @@ pub(super) fn changes(random: &mut Random, count: usize) -> Vec<Change> {
         changes.push(Change { backend, what });
     }
     changes
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Numbers of its own for somebody else.
-    pub(super) fn fork(&mut self) -> Self {
-        Self(self.next())
-    }
-
-    pub(super) fn below(&mut self, limit: u32) -> u32 {
-        (self.next() % u64::from(limit)) as u32
-    }
-
-    pub(super) fn shuffle<T>(&mut self, list: &mut [T]) {
-        for index in (1..list.len()).rev() {
-            list.swap(index, self.below(index as u32 + 1) as usize);
-        }
-    }
 }
