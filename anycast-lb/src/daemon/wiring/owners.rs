@@ -5,25 +5,20 @@ use std::collections::BTreeMap;
 use anycast_lb_common::abi::PLACEMENT;
 
 use crate::daemon::ports::Owners;
-use crate::model::{Config, Encapsulation, Pool};
+use crate::model::{Config, Encapsulation, Pool, Seed};
 use crate::plan::{Sites, candidates};
 use crate::table::{NONE, TableSpec, build, hops_fingerprint, owners_fingerprint};
 
 /// Owners of all pools, by name.
 pub fn of_all(config: &Config) -> BTreeMap<String, Owners> {
     let Some(seed) = &config.seed else { return BTreeMap::new() };
-    config.pools.iter().map(|pool| (pool.name.clone(), of(config, pool, seed.0))).collect()
+    config.pools.iter().map(|pool| (pool.name.clone(), of(config, pool, seed))).collect()
 }
 
-fn of(config: &Config, pool: &Pool, seed: [u8; 16]) -> Owners {
-    let spec = TableSpec {
-        kind: pool.table,
-        slots: pool.slots,
-        margin_ppm: pool.margin_ppm,
-        seed,
-        // Nothing else carries a list.
-        hops: if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 },
-    };
+fn of(config: &Config, pool: &Pool, seed: &Seed) -> Owners {
+    // Nothing else carries a list.
+    let hops = if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 };
+    let spec = TableSpec::of(pool, seed, hops);
     // Whatever this node believes of health, as nodes are compared by it.
     let sites = Sites::of(pool, &config.pop, &config.drained_pops);
     let candidates = candidates(pool, &config.pop, sites.owner);
