@@ -194,13 +194,7 @@ pub fn slots(
         Recent::new(records, &seed.0, pool.slots, &candidates, remembered)
     };
     let lists = Lists::new(&candidates, &standings, hops);
-    let spec = TableSpec {
-        kind: pool.table,
-        slots: pool.slots,
-        margin_ppm: pool.margin_ppm,
-        seed: seed.0,
-        hops: lists.depth(),
-    };
+    let spec = TableSpec::of(pool, seed, lists.depth());
     let table = memo.table(&pool.name, Use::New, &spec, &candidates);
     let after = after_joins(&candidates, &standings).filter(|_| hops > 0);
     let after = after.map(|candidates| memo.table(&pool.name, Use::New, &spec, &candidates));
@@ -245,8 +239,7 @@ pub fn previous_owners(
         return Vec::new();
     }
     let numbers: Vec<MemberNumber> = candidates.iter().map(|c| number(c.identity)).collect();
-    let spec =
-        TableSpec { kind: pool.table, slots: pool.slots, margin_ppm: pool.margin_ppm, seed: seed.0, hops: 0 };
+    let spec = TableSpec::of(pool, seed, 0);
     let table = memo.table(&pool.name, Use::PreviousSeed, &spec, &candidates);
     table.owners().iter().map(|owner| Slot::new([numbers[*owner as usize], 0, 0, 0])).collect()
 }

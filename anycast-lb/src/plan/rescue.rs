@@ -153,13 +153,7 @@ fn of_site(
     let numbers: Vec<MemberNumber> = there.iter().map(number).collect();
     let standings: Vec<Standing> = there.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
     let lists = Lists::elsewhere(&there, &standings, RUNNERS_UP, PLACES - 2);
-    let spec = TableSpec {
-        kind: pool.table,
-        slots: pool.slots,
-        margin_ppm: pool.margin_ppm,
-        seed: seed.0,
-        hops: lists.depth(),
-    };
+    let spec = TableSpec::of(pool, seed, lists.depth());
     let mut table = |there: &[Candidate]| memo.table(&pool.name, Use::Site(site.to_owned()), &spec, there);
     let after = after_joins(&there, &standings).map(|after| table(&after));
     let table = table(&there);

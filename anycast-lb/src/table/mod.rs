@@ -14,6 +14,7 @@ use listing::Lists;
 use race::Race;
 
 pub use crate::model::{BackendState, TableKind};
+use crate::model::{Pool, Seed};
 pub use fingerprint::{hops_fingerprint, owners_fingerprint};
 pub use listing::MAX_INACTIVE;
 
@@ -52,6 +53,13 @@ pub struct TableSpec {
     /// How many active backends a list has after the owner: a node that knows no history finds the
     /// owner of a flow that is a few changes old among them. 0: no lists are made.
     pub hops: u8,
+}
+
+impl TableSpec {
+    /// What `pool` says, under a seed; lists have `hops` active ones after the owner.
+    pub fn of(pool: &Pool, seed: &Seed, hops: u8) -> Self {
+        TableSpec { kind: pool.table, slots: pool.slots, margin_ppm: pool.margin_ppm, seed: seed.0, hops }
+    }
 }
 
 /// A backend that may own slots or be listed.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anycast_lb_common::abi::PLACEMENT;
 
 use crate::daemon::ports::Owners;
-use crate::model::{Config, Encapsulation, Pool};
+use crate::model::{Config, Encapsulation, Pool, Seed};
 use crate::plan::{Sites, candidates};
 use crate::table::{Candidate, Table, TableSpec, hops_fingerprint, owners_fingerprint};
 
@@ -32,7 +32,7 @@ impl Known {
         for pool in &config.pools {
             let stays = before.iter().flat_map(|before| &before.pools).any(|p| p == pool);
             let known = owners.remove(&pool.name).filter(|_| stays);
-            let known = known.unwrap_or_else(|| of(config, pool, seed.0, &table));
+            let known = known.unwrap_or_else(|| of(config, pool, seed, &table));
             self.owners.insert(pool.name.clone(), known);
         }
         self.of = Some(config.clone());
@@ -47,17 +47,12 @@ fn same_circumstances(a: &Config, b: &Config) -> bool {
 fn of(
     config: &Config,
     pool: &Pool,
-    seed: [u8; 16],
+    seed: &Seed,
     table: impl Fn(&str, &TableSpec, &[Candidate]) -> Arc<Table>,
 ) -> Owners {
-    let spec = TableSpec {
-        kind: pool.table,
-        slots: pool.slots,
-        margin_ppm: pool.margin_ppm,
-        seed,
-        // Nothing else carries a list.
-        hops: if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 },
-    };
+    // Nothing else carries a list.
+    let hops = if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 };
+    let spec = TableSpec::of(pool, seed, hops);
     // Whatever this node believes of health, as nodes are compared by it.
     let sites = Sites::of(pool, &config.pop, &config.drained_pops);
     let candidates = candidates(pool, &config.pop, sites.owner);
@@ -81,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::testing::config;
-    use crate::model::{BackendState, Seed};
+    use crate::model::BackendState;
     use crate::table::build;
 
     /// How many tables were asked for, and what came out.
