@@ -1,10 +1,10 @@
 //! `[[vip]]`.
 
-use super::words::PROTOCOLS;
+use super::words::{HASHES, PROTOCOLS};
 use crate::config::reader::{Section, label};
 use crate::config::report::{At, Report, Spot};
 use crate::config::scalar::not_a_host;
-use crate::model::{Protocol, VipKey};
+use crate::model::{FlowHash, Protocol, VipKey};
 
 /// A VIP as written.
 pub(in crate::config) struct VipDraft {
@@ -15,6 +15,7 @@ pub(in crate::config) struct VipDraft {
     pub key: VipKey,
     pub pool: Option<At<String>>,
     pub second_chance: bool,
+    pub hash: FlowHash,
 }
 
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDraft>) {
@@ -28,11 +29,12 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         let section = section.named(path);
         let pool = section.string("pool");
         let chance = second_chance(&section, key.as_ref().map(|k| k.value.protocol));
+        let hash = hash(&section, key.as_ref().map(|k| k.value));
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: key, spot }) = key {
-            vips.push(VipDraft { spot, path, key, pool, second_chance: chance });
+            vips.push(VipDraft { spot, path, key, pool, second_chance: chance, hash });
         }
     }
 }
@@ -77,6 +79,20 @@ fn second_chance(section: &Section<'_>, protocol: Option<Protocol>) -> bool {
     chance.value
 }
 
+/// With a hash of nothing but the port, a VIP with one port would have one backend for all its packets.
+fn hash(section: &Section<'_>, key: Option<VipKey>) -> FlowHash {
+    let Some(field) = section.field("hash") else { return FlowHash::default() };
+    let hash = field.choice(HASHES).map(|h| h.value).unwrap_or_default();
+    let has_ports = |key: VipKey| key.protocol != Protocol::Any && key.port.is_none();
+    if hash == FlowHash::DestinationPort && key.is_some_and(|key| !has_ports(key)) {
+        field.problem(
+            "all packets of this VIP would go to one backend",
+            "take the port out and write protocol = \"tcp\" or \"udp\": \"destination-port\" spreads ports",
+        );
+    }
+    hash
+}
+
 /// Keys whose work is yet to come: checked, then announced as without effect.
 fn later(section: &Section<'_>, report: &Report<'_>) {
     let note = |spot, key: &str, what: &str| {
@@ -87,11 +103,6 @@ fn later(section: &Section<'_>, report: &Report<'_>) {
     }
     if let Some(on) = section.boolean("quic").filter(|b| b.value) {
         note(on.spot, "quic", "QUIC is balanced by its 5-tuple in this release");
-    }
-    let hashes: &[_] =
-        &[("5-tuple", true), ("source", false), ("source-and-port", false), ("destination-port", false)];
-    if let Some(hash) = section.choice("hash", hashes).filter(|h| !h.value) {
-        note(hash.spot, "hash", "every VIP is balanced by its 5-tuple in this release");
     }
     let identities: &[_] = &[("off", false), ("node", true), ("backend", true)];
     if let Some(identity) = section.choice("identity", identities).filter(|i| i.value) {
