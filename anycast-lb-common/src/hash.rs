@@ -20,6 +20,8 @@
 
 use crate::abi::FlowKeys;
 
+mod parts;
+
 /// A flow: what the hash reads of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<const N: usize> {

@@ -68,6 +68,9 @@ fn decide<P: Packet, T: Tables>(
 /// The service of a packet and the hash of its flow; in words, like all that is handed on.
 struct Found {
     vip: u64,
+    /// Of its entry.
+    pool: u64,
+    flags: u64,
     hash: u64,
     /// Under the previous seed, while the seed is being changed.
     previous_hash: u64,
@@ -84,22 +87,32 @@ fn find<P: Packet, T: Tables, const N: usize>(
     addresses: [u64; N],
 ) -> Result<Found, Verdict> {
     let keys = &view.header.keys;
-    // Without ports any fragment tells what the whole would.
-    let has_ports = matches!(datagram.protocol(), TCP | UDP);
+    // Without ports any fragment tells what the whole would, and so it does where ports do not matter.
+    let is_remembered = datagram.is_fragment()
+        && matches!(datagram.protocol(), TCP | UDP)
+        && address.fragments(datagram.protocol()) == 0;
     let tag = || fragments::tag(addresses, datagram.protocol(), datagram.identification(), keys);
-    if datagram.is_later_fragment() && has_ports {
+    let (hash, ports, vip) = if is_remembered && datagram.is_later_fragment() {
         let (hash, vip) = fragments::recall(tables, tag()).ok_or(Verdict::Fragment)?;
-        return Ok(Found { vip: vip as u64, hash, previous_hash: 0 });
+        (hash, 0, vip as u64)
+    } else {
+        let (ports, vip) = service(packet, view, address, datagram)?;
+        (0, ports, vip)
+    };
+    let entry = tables.vip(vip as VipNumber).ok_or(Verdict::BadTable)?;
+    let mut found = Found { vip, pool: entry.pool as u64, flags: entry.flags as u64, hash, previous_hash: 0 };
+    if is_remembered && datagram.is_later_fragment() {
+        return Ok(found);
     }
-    let (ports, vip) = service(packet, view, address, datagram)?;
-    let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
-    let hash = flow.hash(keys);
-    if datagram.is_fragment() && has_ports {
-        fragments::remember(tables, tag(), hash, vip as VipNumber);
-        return Ok(Found { vip, hash: fragments::upper_half(hash), previous_hash: 0 });
+    let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 }.hashed_by(entry.flags);
+    found.hash = flow.hash(keys);
+    if is_remembered {
+        fragments::remember(tables, tag(), found.hash, vip as VipNumber);
+        found.hash = fragments::upper_half(found.hash);
+    } else if view.header.seed_change != 0 {
+        found.previous_hash = flow.hash(&view.header.previous_keys);
     }
-    let previous_hash = if view.header.seed_change != 0 { flow.hash(&view.header.previous_keys) } else { 0 };
-    Ok(Found { vip, hash, previous_hash })
+    Ok(found)
 }
 
 /// The VIPs at `destination`. What is not ours passes before anything of it is judged.
@@ -137,6 +150,8 @@ fn service<P: Packet, T: Tables>(
     };
     let (words, port) = if needed == 0 {
         (0, 0)
+    } else if datagram.is_later_fragment() {
+        return Ok((0, address.fragments(datagram.protocol()) as u64));
     } else {
         if !datagram.holds(needed) {
             return Err(Verdict::TruncatedTransport);
@@ -163,12 +178,11 @@ fn forward<P: Packet, T: Tables>(
     outcome: &mut Outcome,
 ) -> Result<Verdict, Verdict> {
     outcome.vip = found.vip as VipNumber;
-    let vip = tables.vip(outcome.vip).ok_or(Verdict::BadTable)?;
-    let mut list = choose(tables, tables.pool_table(vip.pool), found.hash)?;
+    let mut list = choose(tables, tables.pool_table(found.pool as u16), found.hash)?;
     // A backend takes every fragment for its own: nobody can ask sockets for it.
-    let has_second_chance = vip.flags & VipFlags::SECOND_CHANCE != 0 && !datagram.is_fragment();
+    let has_second_chance = found.flags as u16 & VipFlags::SECOND_CHANCE != 0 && !datagram.is_fragment();
     if header.seed_change != 0 && !datagram.is_fragment() {
-        let old = choose(tables, tables.pool_previous(vip.pool), found.previous_hash);
+        let old = choose(tables, tables.pool_previous(found.pool as u16), found.previous_hash);
         list = list.with_second(old.map_or(0, |old| old.first()));
     }
     if list.first() == 0 {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anycast_lb::dataplane::Dataplane;
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
-    TableKind, Vip, VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
+    Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::Verdict;
@@ -239,7 +239,7 @@ fn member(address: IpAddr, pop: Option<&str>) -> Backend {
 
 fn service_at(address: IpAddr, pool: &str) -> Vip {
     let key = VipKey { address, port: Some(PORT), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.to_owned(), second_chance: true }
+    Vip { key, pool: pool.to_owned(), second_chance: true, hash: FlowHash::default() }
 }
 
 fn way(backend: IpAddr) -> Resolution {

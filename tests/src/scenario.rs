@@ -62,6 +62,9 @@ struct Vip {
     pool: String,
     #[serde(default)]
     second_chance: bool,
+    /// Parts of the flow that are hashed; empty = all.
+    #[serde(default)]
+    hash: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -251,7 +254,8 @@ impl Scenario {
         for vip in &self.vips {
             let number = u16::try_from(tables.vips.len())?;
             let pool = *pools.get(vip.pool.as_str()).with_context(|| format!("pool {}", vip.pool))?;
-            let flags = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            let flags = second_chance | vip.hashed_parts()?;
             tables.vips.push(VipEntry { pool, flags, ..VipEntry::default() });
             let id = u16::try_from(addresses.len() + 1)?;
             let entry = addresses.entry(vip.address).or_insert(AddressEntry {
@@ -260,6 +264,10 @@ impl Scenario {
                 id,
                 ..AddressEntry::default()
             });
+            if flags & VipFlags::HASHED_PARTS == VipFlags::HASH_SOURCE {
+                entry.fragments_tcp = number;
+                entry.fragments_udp = number;
+            }
             match (vip.protocol.as_str(), vip.port) {
                 ("any", None) => entry.any_protocol = number,
                 ("tcp", None) => entry.any_tcp = number,
@@ -277,6 +285,20 @@ impl Scenario {
             tables.insert_address(entry);
         }
         Ok(())
+    }
+}
+
+impl Vip {
+    fn hashed_parts(&self) -> anyhow::Result<u16> {
+        self.hash.iter().try_fold(0, |flags, part| {
+            Ok(flags
+                | match part.as_str() {
+                    "source" => VipFlags::HASH_SOURCE,
+                    "source port" => VipFlags::HASH_SOURCE_PORT,
+                    "destination port" => VipFlags::HASH_DESTINATION_PORT,
+                    other => bail!("VIP {}: hash of {other:?}", self.address),
+                })
+        })
     }
 }
 

@@ -64,6 +64,15 @@ SECOND_CHANCE = [
     ("203.0.113.24", 80, "tcp", "reseeded"),
 ]
 VIPS += [("203.0.113.25", 80, "tcp", "listed"), ("203.0.113.25", 81, "tcp", "leaving")]
+# Addresses whose VIPs hash parts of the flow.
+HASHED = [
+    ("203.0.113.30", None, "udp", "gue4", ["source"]), ("203.0.113.31", 80, "tcp", "gue4", ["source", "source port"]),
+    ("203.0.113.32", None, "udp", "gue4", ["destination port"]), ("203.0.113.33", None, "any", "gue4", ["source"]),
+    ("2001:db8:0:1::30", None, "udp", "gue6", ["source"]),
+    ("2001:db8:0:1::31", 80, "tcp", "gue4", ["source", "source port"]),
+    ("2001:db8:0:1::32", None, "tcp", "gue6", ["destination port"]),
+]
+PARTS = {address: parts for address, _, _, _, parts in HASHED}
 PREFIXES = ["203.0.113.0/24", "2001:db8:0:1::/64"]
 SENDERS = ["10.0.0.0/24", "fd00::/64"]
 LOCALS = [BACKEND, BACKEND6]
@@ -108,6 +117,11 @@ OFFSET, FACTORS, FINISH = KEYS[0], KEYS[1:11], [k | 1 for k in KEYS[11:13]]
 
 def flow_hash(source, destination, sport, dport, protocol):
     packed = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    parts = PARTS.get(destination)
+    if parts:
+        packed = packed[:len(packed) // 2] if "source" in parts else b""
+        sport, dport = sport if "source port" in parts else 0, dport if "destination port" in parts else 0
+        protocol = 0
     words = [w for (w,) in struct.iter_unpack("<I", packed)]
     (ports,) = struct.unpack("<I", struct.pack(">HH", sport, dport))
     h = OFFSET + FACTORS[0] * ports + FACTORS[1] * protocol
@@ -318,6 +332,42 @@ drops("all are leaving: no second chance", client(tcp4("203.0.113.25", 81)), "em
 forwards("the seed is being changed", tcp4("203.0.113.24", 80), "reseeded", "forwarded_gue",
          hops=["10.0.0.19", "10.0.0.12"], mode="seed-change")
 forwards("the seed is not being changed", tcp4("203.0.113.24", 80), "reseeded", "forwarded_gue", hops=["10.0.0.12"])
+
+# --- ingress: hashes of parts -------------------------------------------------------------------
+
+for sport, dport in ((777, 53), (778, 53), (777, 54)):
+    ports = f"from {sport} to {dport}"
+    forwards(f"by source, {ports}", IP(src=CLIENT, dst="203.0.113.30") / UDP(sport=sport, dport=dport) / DATA, "gue4",
+             "forwarded_gue")
+    forwards(f"by source, v6, {ports}", IPv6(src=CLIENT6, dst="2001:db8:0:1::30") / UDP(sport=sport, dport=dport) / DATA,
+             "gue6", "forwarded_gue")
+    forwards(f"by destination port, {ports}", IP(src=CLIENT, dst="203.0.113.32") / UDP(sport=sport, dport=dport) / DATA,
+             "gue4", "forwarded_gue")
+    forwards(f"by destination port, v6, {ports}", IPv6(src=CLIENT6, dst="2001:db8:0:1::32")
+             / TCP(sport=sport, dport=dport, flags="A") / DATA, "gue6", "forwarded_gue")
+for sport in (777, 778):
+    forwards(f"by source and port, from {sport}", IP(src=CLIENT, dst="203.0.113.31") / TCP(sport=sport, dport=80) / DATA,
+             "gue4", "forwarded_gue")
+    forwards(f"by source and port, v6, from {sport}", IPv6(src=CLIENT6, dst="2001:db8:0:1::31")
+             / TCP(sport=sport, dport=80) / DATA, "gue4", "forwarded_gue")
+forwards("by source, from another client", IP(src="192.0.2.8", dst="203.0.113.30") / UDP(sport=777, dport=53) / DATA, "gue4",
+         "forwarded_gue")
+for proto in (47, 50, 132):
+    forwards(f"by source, protocol {proto}", IP(src=CLIENT, dst="203.0.113.33", proto=proto) / DATA, "gue4", "forwarded_gue")
+# Nothing came before: such fragments need no memory.
+for flags, frag, name in (("MF", 0, "first"), ("MF", 9, "middle"), (0, 18, "last")):
+    for dst, over in (("203.0.113.30", "udp"), ("203.0.113.33", "any protocol")):
+        datagram = IP(src=CLIENT, dst=dst, proto=17, id=5, flags=flags, frag=frag)
+        part = datagram / (UDP(sport=777, dport=53, len=160, chksum=0x1234) / Raw(b"x" * 64) if frag == 0 else Raw(b"y" * 72))
+        forwards(f"by source, the {name} fragment alone, {over}", part, "gue4", "forwarded_gue")
+    header = IPv6ExtHdrFragment(offset=frag, m=int(flags == "MF"), id=7, nh=17)
+    part = UDP(sport=777, dport=53, len=160, chksum=0x1234) / Raw(b"x" * 64) if frag == 0 else Raw(b"y" * 72)
+    forwards(f"by source, the {name} fragment alone, v6", IPv6(src=CLIENT6, dst="2001:db8:0:1::30") / header / part, "gue6",
+             "forwarded_gue")
+drops("by source, the first fragment ends inside the udp header",
+      client(IP(src=CLIENT, dst="203.0.113.30", proto=17, flags="MF") / Raw(b"1234567")), "truncated_transport")
+drops("by destination port, a later fragment alone",
+      client(IP(src=CLIENT, dst="203.0.113.32", proto=17, id=5, frag=9) / Raw(b"12345678")), "fragment")
 
 # --- ingress: what is not -----------------------------------------------------------------------
 
@@ -632,7 +682,8 @@ json.dump({
     "pools": POOLS,
     "previous_seed": PREVIOUS_SEED.hex(),
     "vips": [{"address": a, "port": p, "protocol": r, "pool": q} for a, p, r, q in VIPS]
-    + [{"address": a, "port": p, "protocol": r, "pool": q, "second_chance": True} for a, p, r, q in SECOND_CHANCE],
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "second_chance": True} for a, p, r, q in SECOND_CHANCE]
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "hash": parts} for a, p, r, q, parts in HASHED],
     "prefixes": PREFIXES, "senders": SENDERS, "locals": LOCALS, "vectors": vectors,
 }, sys.stdout, indent=1)
 print()

@@ -6,6 +6,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::wire::transport::TCP;
+
 /// Slots in each half of the address table; a power of two.
 pub const ADDRESS_SLOTS: u32 = 1 << 14;
 /// Slots in each half of the service table; a power of two.
@@ -134,8 +136,19 @@ pub struct AddressEntry {
     pub any_udp: VipNumber,
     /// VIP for any protocol, or 0.
     pub any_protocol: VipNumber,
-    /// Zero.
-    pub reserved: u32,
+    /// VIP for later fragments of TCP, which tell no port, or 0: the node must remember the first one.
+    /// Set where the port makes no difference, neither to the pool nor to the hash.
+    pub fragments_tcp: VipNumber,
+    /// The same for UDP.
+    pub fragments_udp: VipNumber,
+}
+
+impl AddressEntry {
+    /// VIP for later fragments of `protocol` (TCP or UDP), or 0.
+    #[inline(always)]
+    pub fn fragments(&self, protocol: u8) -> VipNumber {
+        if protocol == TCP { self.fragments_tcp } else { self.fragments_udp }
+    }
 }
 
 /// An exact service: address, protocol and port.
@@ -156,6 +169,15 @@ pub struct VipFlags;
 impl VipFlags {
     /// The packet carries its hop list.
     pub const SECOND_CHANCE: u16 = 1;
+    /// The flow hash is of named parts, this one the client's address. The whole 5-tuple counts where no
+    /// part is named.
+    pub const HASH_SOURCE: u16 = 2;
+    /// Another part: the client's port.
+    pub const HASH_SOURCE_PORT: u16 = 4;
+    /// Another part: the VIP's port.
+    pub const HASH_DESTINATION_PORT: u16 = 8;
+    /// All parts that can be named.
+    pub const HASHED_PARTS: u16 = Self::HASH_SOURCE | Self::HASH_SOURCE_PORT | Self::HASH_DESTINATION_PORT;
 }
 
 /// What a VIP's packets need; one aligned word, so it changes atomically.

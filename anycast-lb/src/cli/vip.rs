@@ -23,7 +23,8 @@ pub enum Vip {
         anycast-lb vip add 203.0.113.1:443/tcp --pool web\n  \
         anycast-lb vip add '[2001:db8::1]:443/tcp' --pool web\n  \
         anycast-lb vip add '203.0.113.1:*/udp' --pool voice     (every port)\n  \
-        anycast-lb vip add 203.0.113.9/any --pool router        (every protocol)")]
+        anycast-lb vip add 203.0.113.9/any --pool router        (every protocol)\n  \
+        anycast-lb vip add 203.0.113.53:53/udp --pool dns --hash source")]
     Add(Add),
     /// Remove a VIP
     #[command(after_help = "Example:\n  anycast-lb vip remove 203.0.113.1:443/tcp")]
@@ -38,6 +39,10 @@ pub struct Add {
     /// Pool that serves it
     #[arg(long, value_name = "NAME")]
     pool: String,
+    /// What decides about a packet's backend: 5-tuple (default), source, source-and-port,
+    /// destination-port
+    #[arg(long, value_name = "PARTS")]
+    hash: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -56,8 +61,12 @@ impl Vip {
         match self {
             Vip::List => context.show("/v1/vips", render).await,
             Vip::Add(add) => {
-                let body =
-                    AddVip { vip: add.vip, pool: add.pool, expect_generation: add.change.expect_generation };
+                let body = AddVip {
+                    vip: add.vip,
+                    pool: add.pool,
+                    hash: add.hash,
+                    expect_generation: add.change.expect_generation,
+                };
                 context.change(Method::POST, "/v1/vips", Some(&body)).await
             }
             Vip::Remove(remove) => {
@@ -69,11 +78,12 @@ impl Vip {
 }
 
 fn render(answer: &Vips) -> String {
-    let mut table = Table::new(&["VIP", "POOL", "SECOND CHANCE", ">PACKETS", ">BYTES"]);
+    let mut table = Table::new(&["VIP", "POOL", "HASH", "SECOND CHANCE", ">PACKETS", ">BYTES"]);
     for vip in &answer.vips {
         table.row([
             vip.vip.into(),
             Cell::from(vip.pool.as_deref().unwrap_or("-")),
+            Cell::from(vip.hash.as_str()),
             Cell::from(if vip.second_chance { "yes" } else { "no" }),
             vip.packets.into(),
             vip.bytes.into(),

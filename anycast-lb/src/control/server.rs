@@ -27,7 +27,7 @@ use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
-use crate::model::{BackendState, Encapsulation, TableKind};
+use crate::model::{BackendState, Encapsulation, FlowHash, TableKind};
 use crate::peers::Peers;
 
 /// For a request's body to arrive.
@@ -117,7 +117,13 @@ async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
 }
 
 async fn add_vip(State(daemon): Daemon, Body(body): Body<AddVip>) -> Response {
-    edit(&daemon, body.expect_generation, vec![Edit::AddVip { key: body.vip, pool: body.pool }]).await
+    match body.hash.as_deref().map(flow_hash).transpose() {
+        Ok(hash) => {
+            let add = Edit::AddVip { key: body.vip, pool: body.pool, hash };
+            edit(&daemon, body.expect_generation, vec![add]).await
+        }
+        Err(failure) => answer::<()>(Err(failure)),
+    }
 }
 
 async fn remove_vip(
@@ -325,6 +331,10 @@ fn encapsulation(word: &str) -> Result<Encapsulation, Failure> {
 
 fn table_kind(word: &str) -> Result<TableKind, Failure> {
     word_of(word, "table", [TableKind::Rendezvous, TableKind::Maglev], table_name)
+}
+
+fn flow_hash(word: &str) -> Result<FlowHash, Failure> {
+    word_of(word, "hash", FlowHash::ALL, FlowHash::word)
 }
 
 /// The value whose name is `word`.

@@ -185,6 +185,7 @@ pub fn vips(view: &View<'_>) -> Result<Vips, Failure> {
             vip: v.key,
             pool: (!v.pool.is_empty()).then(|| v.pool.clone()),
             second_chance: v.second_chance,
+            hash: v.hash.word().to_owned(),
             packets: count.packets,
             bytes: count.bytes,
         }

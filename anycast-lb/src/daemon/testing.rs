@@ -14,8 +14,8 @@ use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
 use crate::membership::{InForce, Others, Remaining};
 use crate::model::{
-    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
-    TableKind, Vip, VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
+    Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use crate::neighbour::{NextHop, Resolution};
 
@@ -60,7 +60,12 @@ pub fn config() -> Config {
             drain_timeout: Duration::from_secs(1800),
             backends: vec![backend(11), backend(12)],
         }],
-        vips: vec![Vip { key: vip_key(), pool: "web".to_owned(), second_chance: true }],
+        vips: vec![Vip {
+            key: vip_key(),
+            pool: "web".to_owned(),
+            second_chance: true,
+            hash: FlowHash::default(),
+        }],
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: HopLimits::default(),

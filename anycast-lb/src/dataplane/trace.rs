@@ -228,20 +228,22 @@ impl Guess {
         );
         let nothing = Guess { vip: vip.unwrap_or(0), slot: None, member: 0 };
         let Some(vip) = vip else { return nothing };
-        let pool = tables.vips.load(vip.into()).pool;
-        let table = TableRef::from_word(tables.pools.load(pool.into()).table);
+        let entry = tables.vips.load(vip.into());
+        let table = TableRef::from_word(tables.pools.load(entry.pool.into()).table);
         if table.bits == 0 {
             return nothing;
         }
         let words = if ports { packet::port_words(flow) } else { 0 };
+        let protocol = protocol.into();
+        let ports = words.into();
         let hash = match (flow.source.ip(), flow.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let addresses = hash::words_v4(source.octets(), destination.octets());
-                HashedFlow { addresses, ports: words.into(), protocol: protocol.into() }.hash(&header.keys)
+                HashedFlow { addresses, ports, protocol }.hashed_by(entry.flags).hash(&header.keys)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let addresses = hash::words_v6(source.octets(), destination.octets());
-                HashedFlow { addresses, ports: words.into(), protocol: protocol.into() }.hash(&header.keys)
+                HashedFlow { addresses, ports, protocol }.hashed_by(entry.flags).hash(&header.keys)
             }
             _ => return nothing,
         };

@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Backend, BackendState, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, TableKind, Vip,
-        VipKey, XdpMode,
+        Backend, BackendState, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
+        TableKind, Vip, VipKey, XdpMode,
     };
 
     /// `eth0`, a VIP of each family on one pool (GUE, three hops) with one IPv4 backend.
@@ -86,6 +86,7 @@ mod tests {
             },
             pool: "web".into(),
             second_chance: true,
+            hash: FlowHash::default(),
         };
         let backend = Backend {
             address: IpAddr::from([10, 0, 0, 11]),

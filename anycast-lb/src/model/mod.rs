@@ -11,8 +11,10 @@ use std::time::Duration;
 use anycast_lb_common::abi::FlowKeys;
 use ipnet::IpNet;
 
+mod flow_hash;
 mod vip_key;
 
+pub use flow_hash::FlowHash;
 pub use vip_key::VipKeyError;
 
 /// What this host does.
@@ -238,6 +240,8 @@ pub struct Vip {
     pub pool: String,
     /// Whether its packets carry hops.
     pub second_chance: bool,
+    /// What decides about a packet's backend.
+    pub hash: FlowHash,
 }
 
 /// How many packets a second a backend sends on to others that may hold their flow.

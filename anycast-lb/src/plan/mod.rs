@@ -268,7 +268,8 @@ fn plan_vips(
                     return Err(PlanError::UnknownPool { vip, pool });
                 }
             };
-            let flags = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            let flags = second_chance | vip.hash.flags();
             Ok(PlannedVip {
                 number,
                 new: !previous.vips.contains_key(&number),
@@ -295,7 +296,7 @@ fn plan_services(
         Role::Ingress => &[],
         Role::Backend => locals,
     };
-    Services::build(&keys, &ids, locals)
+    Ok(Services::build(&keys, &ids, locals)?.with_fragments(vips))
 }
 
 fn plan_prefixes(config: &Config) -> Result<Vec<PrefixEntry>, PlanError> {

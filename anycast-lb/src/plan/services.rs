@@ -12,6 +12,8 @@ use anycast_lb_common::wire::transport;
 use super::{PlanError, cuckoo, mapped, unmapped};
 use crate::model::{Protocol, VipKey};
 
+mod fragments;
+
 /// Salts that are tried; with tables at most half full one of the first few does.
 const SALT_TRIES: u64 = 64;
 /// Most addresses in the address table: beyond half of the slots no salt may do.

@@ -3,7 +3,8 @@ mod membership;
 
 use super::*;
 use crate::model::{
-    Backend, BackendState, Control, Encapsulation, Interface, Pool, Protocol, TableKind, Vip, XdpMode,
+    Backend, BackendState, Control, Encapsulation, FlowHash, Interface, Pool, Protocol, TableKind, Vip,
+    XdpMode,
 };
 use proptest::prelude::*;
 use std::time::{Duration, SystemTime};
@@ -53,7 +54,7 @@ pub(super) fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
 
 fn vip(n: u8, pool: &str) -> Vip {
     let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(80), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.into(), second_chance: true }
+    Vip { key, pool: pool.into(), second_chance: true, hash: FlowHash::default() }
 }
 
 /// The maps as far as planning sees them.

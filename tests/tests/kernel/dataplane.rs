@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anycast_lb::dataplane::{Dataplane, Flow, Start, Trace};
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role, Seed,
-    TableKind, Vip, VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
+    Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::VERSION;
@@ -123,7 +123,7 @@ fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
 
 fn vip(n: u8, pool: &str) -> Vip {
     let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(443), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.into(), second_chance: true }
+    Vip { key, pool: pool.into(), second_chance: true, hash: FlowHash::default() }
 }
 
 /// A way out of `nic`.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anycast_lb::host::{Finding, Severity, check};
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, HopLimits, Interface, Pool, Protocol, Role,
-    TableKind, Vip, VipKey, XdpMode,
+    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
+    Role, TableKind, Vip, VipKey, XdpMode,
 };
 use anyhow::{Context, Result, ensure};
 
@@ -50,6 +50,7 @@ fn config(role: Role) -> Config {
         key: VipKey { address: IpAddr::from(address), port: Some(443), protocol: Protocol::Tcp },
         pool: "web".into(),
         second_chance: true,
+        hash: FlowHash::default(),
     };
     let ipv6 = Vip {
         key: VipKey { address: IpAddr::from([0xfd78, 0, 0, 0, 0, 0, 0, 1]), ..vip([0; 4]).key },

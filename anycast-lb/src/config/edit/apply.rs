@@ -12,7 +12,7 @@ use crate::config::schema::words::{ENCAPSULATIONS, STATES, TABLES, word_of};
 use crate::config::source::{MAIN, SourceFile};
 use crate::config::suggest::nearest;
 use crate::config::{Problem, Problems};
-use crate::model::{BackendState, VipKey};
+use crate::model::{BackendState, FlowHash, VipKey};
 
 type Parsed<'a> = Document<&'a str>;
 
@@ -83,7 +83,7 @@ struct Texts<'a> {
 impl<'a> Texts<'a> {
     fn changes(&self, edit: &Edit, pools_count: bool) -> Result<Changes, EditError> {
         match edit {
-            Edit::AddVip { key, pool } => self.add_vip(key, pool, pools_count),
+            Edit::AddVip { key, pool, hash } => self.add_vip(key, pool, *hash, pools_count),
             Edit::RemoveVip { key } => self.remove_vip(key),
             Edit::AddPool { name, encapsulation, table, slots } => {
                 let mut fields = vec![("name", quoted(name))];
@@ -177,7 +177,13 @@ impl<'a> Texts<'a> {
         self.changed(MAIN, changed)
     }
 
-    fn add_vip(&self, key: &VipKey, pool: &str, pools_count: bool) -> Result<Changes, EditError> {
+    fn add_vip(
+        &self,
+        key: &VipKey,
+        pool: &str,
+        hash: Option<FlowHash>,
+        pools_count: bool,
+    ) -> Result<Changes, EditError> {
         if let Some((_, there)) = self.all("vip").find(|(_, e)| e.vip_key() == Some(*key)) {
             let hint = match there.text("pool") {
                 Some(there) if there != pool => format!(
@@ -196,6 +202,7 @@ impl<'a> Texts<'a> {
         if !pool.is_empty() {
             fields.push(("pool", quoted(pool)));
         }
+        fields.extend(hash.map(|hash| ("hash", quoted(hash.word()))));
         self.add("vip", &fields)
     }
 

@@ -24,7 +24,7 @@ use super::source::{SourceFile, Sources};
 use super::suggest::nearest;
 use super::validate::Surroundings;
 use super::{Notice, understand};
-use crate::model::{BackendState, Config, Encapsulation, Role, TableKind, VipKey};
+use crate::model::{BackendState, Config, Encapsulation, FlowHash, Role, TableKind, VipKey};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Edit {
         key: VipKey,
         /// Name of the pool.
         pool: String,
+        /// What decides about a packet's backend; none = the language's default.
+        hash: Option<FlowHash>,
     },
     /// A VIP goes.
     RemoveVip {

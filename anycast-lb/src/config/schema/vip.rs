@@ -1,10 +1,10 @@
 //! `[[vip]]`.
 
-use super::words::PROTOCOLS;
+use super::words::{HASHES, PROTOCOLS};
 use crate::config::reader::{Section, label};
 use crate::config::report::{At, Report, Spot};
 use crate::config::scalar::not_a_host;
-use crate::model::{Protocol, VipKey};
+use crate::model::{FlowHash, Protocol, VipKey};
 
 /// A VIP as written.
 pub(in crate::config) struct VipDraft {
@@ -17,6 +17,7 @@ pub(in crate::config) struct VipDraft {
     pub second_chance: bool,
     /// Where it is asked for in so many words.
     pub chance_wanted: Option<Spot>,
+    pub hash: FlowHash,
 }
 
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDraft>) {
@@ -34,11 +35,12 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         // Where the file does not say: on for TCP, off for the others.
         let is_tcp = key.as_ref().is_some_and(|k| k.value.protocol == Protocol::Tcp);
         let second_chance = chance.map_or(is_tcp, |c| c.value);
+        let hash = hash(&section, key.as_ref().map(|k| k.value));
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: key, spot }) = key {
-            vips.push(VipDraft { spot, path, key, pool, second_chance, chance_wanted });
+            vips.push(VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash });
         }
     }
 }
@@ -77,6 +79,20 @@ fn key(section: &Section<'_>) -> Option<At<VipKey>> {
     Some(At { value: VipKey { address: address.value, port, protocol }, spot: address.spot })
 }
 
+/// With a hash of nothing but the port, a VIP with one port would have one backend for all its packets.
+fn hash(section: &Section<'_>, key: Option<VipKey>) -> FlowHash {
+    let Some(field) = section.field("hash") else { return FlowHash::default() };
+    let hash = field.choice(HASHES).map(|h| h.value).unwrap_or_default();
+    let has_ports = |key: VipKey| key.protocol != Protocol::Any && key.port.is_none();
+    if hash == FlowHash::DestinationPort && key.is_some_and(|key| !has_ports(key)) {
+        field.problem(
+            "all packets of this VIP would go to one backend",
+            "take the port out and write protocol = \"tcp\" or \"udp\": \"destination-port\" spreads ports",
+        );
+    }
+    hash
+}
+
 /// Keys whose work is yet to come: checked, then announced as without effect.
 fn later(section: &Section<'_>, report: &Report<'_>) {
     let note = |spot, key: &str, what: &str| {
@@ -87,11 +103,6 @@ fn later(section: &Section<'_>, report: &Report<'_>) {
     }
     if let Some(on) = section.boolean("quic").filter(|b| b.value) {
         note(on.spot, "quic", "QUIC is balanced by its 5-tuple in this release");
-    }
-    let hashes: &[_] =
-        &[("5-tuple", true), ("source", false), ("source-and-port", false), ("destination-port", false)];
-    if let Some(hash) = section.choice("hash", hashes).filter(|h| !h.value) {
-        note(hash.spot, "hash", "every VIP is balanced by its 5-tuple in this release");
     }
     let identities: &[_] = &[("off", false), ("node", true), ("backend", true)];
     if let Some(identity) = section.choice("identity", identities).filter(|i| i.value) {

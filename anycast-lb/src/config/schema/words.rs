@@ -2,7 +2,7 @@
 
 use crate::config::LogFormat;
 use crate::config::reader::Words;
-use crate::model::{BackendState, Encapsulation, Protocol, Role, TableKind, XdpMode};
+use crate::model::{BackendState, Encapsulation, FlowHash, Protocol, Role, TableKind, XdpMode};
 
 pub(crate) const ROLES: &Words<Role> = &[("ingress", Role::Ingress), ("backend", Role::Backend)];
 pub(crate) const MODES: &Words<XdpMode> =
@@ -20,6 +20,12 @@ pub(crate) const PROTOCOLS: &Words<Protocol> = &[
     (Protocol::Tcp.word(), Protocol::Tcp),
     (Protocol::Udp.word(), Protocol::Udp),
     (Protocol::Any.word(), Protocol::Any),
+];
+pub(crate) const HASHES: &Words<FlowHash> = &[
+    (FlowHash::FiveTuple.word(), FlowHash::FiveTuple),
+    (FlowHash::Source.word(), FlowHash::Source),
+    (FlowHash::SourceAndPort.word(), FlowHash::SourceAndPort),
+    (FlowHash::DestinationPort.word(), FlowHash::DestinationPort),
 ];
 pub(crate) const LOG_FORMATS: &Words<LogFormat> =
     &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];

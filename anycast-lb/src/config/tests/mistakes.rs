@@ -13,6 +13,32 @@ fn nothing_wrong_is_nothing_found() {
 }
 
 #[test]
+fn a_hash_of_the_port_wants_more_than_one() {
+    for (port, protocol, mark) in [
+        ("", "udp", ""),
+        ("port = 53", "udp", "#~ hash: all packets of this VIP would go to one backend | take the port out"),
+        ("", "any", "#~ hash: all packets of this VIP would go to one backend"),
+    ] {
+        mistakes(&format!(
+            "[[pool]]
+             name = \"web\"
+             [[vip]]
+             address = \"203.0.113.1\"
+             protocol = \"{protocol}\"
+             {port}
+             pool = \"web\"
+             hash = \"destination-port\" {mark}
+             [[vip]]
+             address = \"203.0.113.2\"
+             protocol = \"udp\"
+             pool = \"web\"
+             hash = \"client\" #~ hash | \"5-tuple\", \"source\"
+             "
+        ));
+    }
+}
+
+#[test]
 fn toml_syntax() {
     mistakes("[[pool\nname = \"web\"\n".replace("[[pool\n", "[[pool #~ TOML syntax\n").as_str());
     mistakes("unmatched = #~ TOML syntax\n");

@@ -42,7 +42,6 @@ fn what_has_no_effect_yet_is_said() {
          pool = \"web\"
          mss_clamp = true #~ vip 203.0.113.1:*/udp mss_clamp: has no effect yet
          quic = true #~ quic: has no effect yet
-         hash = \"source\" #~ hash: has no effect yet
          second_chance = true
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]

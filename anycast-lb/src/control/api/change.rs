@@ -14,6 +14,9 @@ pub struct AddVip {
     pub vip: VipKey,
     /// Its pool.
     pub pool: String,
+    /// `5-tuple` (default), `source`, `source-and-port` or `destination-port`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hash: Option<String>,
     /// Refuse unless this is the generation in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expect_generation: Option<u64>,

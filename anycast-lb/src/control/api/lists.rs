@@ -23,6 +23,9 @@ pub struct VipRow {
     pub pool: Option<String>,
     /// Whether its packets carry hops.
     pub second_chance: bool,
+    /// What decides about a packet's backend: `5-tuple`, `source`, `source-and-port` or
+    /// `destination-port`.
+    pub hash: String,
     /// Packets.
     pub packets: u64,
     /// Bytes of the frames as they arrived.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anycast_lb::dataplane::{Dataplane, DataplaneError, Flow};
-use anycast_lb::model::{BackendState, Encapsulation, Pool, Protocol, Vip, VipKey};
+use anycast_lb::model::{BackendState, Encapsulation, FlowHash, Pool, Protocol, Vip, VipKey};
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::{Encap, VERDICTS, Verdict};
 use anycast_lb_common::wire::Gue;
@@ -100,7 +100,7 @@ fn a_thousand_vips_and_backends_load_and_ten_thousand_questions_are_answered() -
             .map(|n| {
                 let key =
                     VipKey { address: numbered([198, 18], n), port: Some(443), protocol: Protocol::Tcp };
-                Vip { key, pool: "web".into(), second_chance: true }
+                Vip { key, pool: "web".into(), second_chance: true, hash: FlowHash::default() }
             })
             .collect();
         let (mut dataplane, _) = attached(&config)?;
@@ -159,7 +159,7 @@ fn ipv6_and_every_encapsulation_are_traced() -> Result<()> {
                 .map(|protocol| {
                     let port = (protocol == Protocol::Udp).then_some(53);
                     let key = VipKey { address: six, port, protocol };
-                    Vip { key, pool: "six".into(), second_chance: false }
+                    Vip { key, pool: "six".into(), second_chance: false, hash: FlowHash::default() }
                 })
                 .to_vec();
             let (mut dataplane, _) = Dataplane::open(&config)?;

@@ -29,7 +29,7 @@ fn apply(edit: &Edit, (pools, vips, drained): &mut (Pools, Vips, Drained)) -> bo
         Some(pools.keys().filter(named).cloned().collect::<Vec<_>>()).filter(|names| !names.is_empty())
     };
     match edit {
-        Edit::AddVip { key, pool } => {
+        Edit::AddVip { key, pool, .. } => {
             pools.contains_key(pool) && !vips.contains_key(key) && vips.insert(*key, pool.clone()).is_none()
         }
         Edit::RemoveVip { key } => vips.remove(key).is_some(),
@@ -82,7 +82,7 @@ fn edits() -> impl Strategy<Value = Edit> {
     let vip = || (1..4u16).prop_map(|port| VipKey { port: Some(port), ..key("203.0.113.1:1/tcp") });
     let states = vec![BackendState::Filling, BackendState::Active, BackendState::Draining];
     prop_oneof![
-        (vip(), name()).prop_map(|(key, pool)| Edit::AddVip { key, pool }),
+        (vip(), name()).prop_map(|(key, pool)| Edit::AddVip { key, pool, hash: None }),
         vip().prop_map(|key| Edit::RemoveVip { key }),
         name().prop_map(|name| add_pool(&name)),
         name().prop_map(|name| Edit::RemovePool { name }),
