@@ -10,6 +10,7 @@ use crate::parse::Datagram;
 use crate::tables::Tables;
 use crate::template::{Gue4, Gue6, HLEN_NO_HOPS, Ipip4, Ipip6, L2};
 use crate::wire::ipv4::PROTOCOL_IPV4;
+use crate::wire::transport::UDP;
 use crate::wire::{Ethernet, Gue, Ipv4, Ipv6, Private, Udp, ethernet, ipv6};
 
 /// Bytes of a hop where the outer header is IPv4.
@@ -37,12 +38,17 @@ pub(crate) fn encapsulate<P: Packet, T: Tables>(
         // Nothing here carries a list.
         Encap::L2 | Encap::Ipip4 | Encap::Ipip6 => 0,
     };
-    let count = if hop_len == 0 { 0 } else { hops.len() as usize };
+    let mut count = if hop_len == 0 { 0 } else { hops.len() as usize };
+    let without_hops = encap.header_len() - Ethernet::LEN + inner.len;
+    let mtu = member.mtu as usize;
+    if without_hops + count * hop_len > mtu {
+        if without_hops > mtu {
+            return Err(Verdict::TooBig);
+        }
+        count = shortened(inner, mtu - without_hops, hop_len).min(count);
+    }
     let header_len = encap.header_len() + count * hop_len;
     let outer_len = header_len - Ethernet::LEN;
-    if outer_len + inner.len > member.mtu as usize {
-        return Err(Verdict::TooBig);
-    }
     let surplus = packet.len() - (inner.start + inner.len);
     if surplus != 0 {
         packet.cut_end(surplus).ok_or(Verdict::NoHeadroom)?;
@@ -61,6 +67,22 @@ pub(crate) fn encapsulate<P: Packet, T: Tables>(
         Encap::Ipip4 | Encap::Ipip6 => Verdict::ForwardedIpip,
         Encap::Gue4 | Encap::Gue6 => Verdict::ForwardedGue,
     })
+}
+
+/// Hops for which `room` bytes are enough, where not all of them fit: the packet of a flow whose backend is among
+/// the first ones matters more than the whole list.
+///
+/// A list of UDP ends with its beginning ([`List::closed`]). Without that end a new flow would stay where only
+/// old ones should, so it is the whole list or the owner alone.
+#[inline(always)]
+fn shortened(inner: &Datagram, room: usize, hop_len: usize) -> usize {
+    if inner.protocol() == UDP {
+        0
+    } else if hop_len == HOP_LEN_V4 {
+        room / HOP_LEN_V4
+    } else {
+        room / HOP_LEN_V6
+    }
 }
 
 /// Copies the template over the first bytes of the frame and fills in what depends on the packet;

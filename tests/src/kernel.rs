@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use anycast_lb_common::abi::{Counter, Program, Verdict};
+use anycast_lb_common::abi::{
+    ADDRESS_SLOTS, Counter, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, Program, SERVICE_SLOTS, Verdict,
+};
 use anycast_lb_common::host::TableSet;
 use anyhow::Context as _;
 use aya::maps::{Array, MapData, PerCpuArray};
@@ -57,13 +59,13 @@ impl Kernel {
     /// Writes `tables` into the maps; maps that were written before should be written by a fresh
     /// [`Kernel`], since empty entries are left out.
     pub fn write(&mut self, tables: &TableSet) -> anyhow::Result<()> {
-        self.write_array("ADDRESSES", &tables.addresses)?;
-        self.write_array("SERVICES", &tables.services)?;
-        self.write_array("PREFIXES", &tables.prefixes)?;
-        self.write_array("VIPS", &tables.vips)?;
-        self.write_array("POOLS", &tables.pools)?;
+        self.write_table::<_, { 2 * ADDRESS_SLOTS as usize }>("ADDRESSES", &tables.addresses)?;
+        self.write_table::<_, { 2 * SERVICE_SLOTS as usize }>("SERVICES", &tables.services)?;
+        self.write_table::<_, { 2 * MAX_PREFIXES as usize }>("PREFIXES", &tables.prefixes)?;
+        self.write_table::<_, { MAX_VIPS as usize }>("VIPS", &tables.vips)?;
+        self.write_table::<_, { MAX_POOLS as usize }>("POOLS", &tables.pools)?;
         self.write_array("SLOTS", &tables.slots)?;
-        self.write_array("MEMBERS", &tables.members)?;
+        self.write_table::<_, { MAX_MEMBERS as usize }>("MEMBERS", &tables.members)?;
         self.write_array("CONTROL", &[tables.control])
     }
 
@@ -76,6 +78,23 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// For maps whose one value holds all elements.
+    fn write_table<T: bytemuck::Pod, const N: usize>(
+        &mut self,
+        name: &str,
+        elements: &[T],
+    ) -> anyhow::Result<()> {
+        let mut all = vec![Shared(T::zeroed()); N];
+        for (place, element) in all.iter_mut().zip(elements) {
+            *place = Shared(*element);
+        }
+        let all: Box<[Shared<T>; N]> =
+            all.into_boxed_slice().try_into().ok().with_context(|| format!("{name} has {N} elements"))?;
+        let map = self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
+        let mut array: Array<&mut MapData, [Shared<T>; N]> = Array::try_from(map)?;
+        array.set(0, &*all, 0).with_context(|| name.to_owned())
     }
 
     /// Empties the fragment table.

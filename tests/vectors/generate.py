@@ -38,6 +38,8 @@ POOLS = {
     "listed": {"encap": "gue", "address": BACKEND, "hops": ["10.0.0.12", "10.0.0.13", "10.0.0.14"]},
     "listed6": {"encap": "gue", "address": BACKEND6, "hops": [f"fd00::{n}" for n in range(21, 28)]},
     "listed-ipip": {"encap": "ipip", "address": BACKEND, "hops": ["10.0.0.12"]},
+    "narrow-listed": {"encap": "gue", "address": BACKEND, "mtu": 600, "hops": ["10.0.0.12", "10.0.0.13", "10.0.0.14"]},
+    "narrow-listed6": {"encap": "gue", "address": BACKEND6, "mtu": 700, "hops": [f"fd00::{n}" for n in range(21, 28)]},
     "leaving": {"encap": "gue", "address": None, "hops": ["10.0.0.12", "10.0.0.13"]},
     "reseeded": {"encap": "gue", "address": BACKEND, "hops": ["10.0.0.12"], "previous": "10.0.0.19"},
     "elsewhere": {"encap": "gue", "address": BACKEND, "ifindex": 999},
@@ -58,6 +60,8 @@ VIPS = [
     ("2001:db8:0:1::5", 80, "tcp", "l2-6"),
 ]
 SECOND_CHANCE = [
+    ("203.0.113.26", 80, "tcp", "narrow-listed"), ("203.0.113.26", 80, "udp", "narrow-listed"),
+    ("203.0.113.27", 80, "tcp", "narrow-listed6"),
     ("203.0.113.20", 80, "tcp", "listed"), ("203.0.113.20", 80, "udp", "listed"), ("203.0.113.21", 80, "tcp", "listed6"),
     ("203.0.113.21", 80, "udp", "listed6"), ("203.0.113.22", 80, "tcp", "listed-ipip"),
     ("203.0.113.23", 80, "tcp", "leaving"), ("203.0.113.23", 80, "udp", "leaving"),
@@ -322,6 +326,17 @@ forwards("seven hops over v6", tcp4("203.0.113.21", 80), "listed6", "forwarded_g
 forwards("no second chance, no hops", tcp4("203.0.113.25", 80), "listed", "forwarded_gue")
 forwards("udp comes back to the owner", udp4("203.0.113.20", 80), "listed", "forwarded_gue", hops=LISTED + [BACKEND])
 forwards("udp with a full list comes back to the owner", udp4("203.0.113.21", 80), "listed6", "forwarded_gue", hops=LISTED6[:-1] + [BACKEND6])
+for n in range(4):
+    room = IP(src=CLIENT, dst="203.0.113.26") / TCP(sport=1, dport=80) / Raw(b"m" * (600 - 36 - 40 - 4 * n))
+    forwards(f"room for {n} hops of three", room, "narrow-listed", "forwarded_gue", hops=LISTED[:n])
+for n in (0, 3, 6, 7):
+    room = IP(src=CLIENT, dst="203.0.113.27") / TCP(sport=1, dport=80) / Raw(b"m" * (700 - 56 - 40 - 16 * n - (n % 2)))
+    forwards(f"room for {n} hops of seven over v6", room, "narrow-listed6", "forwarded_gue", hops=LISTED6[:n])
+drops("not even room without hops", client(IP(src=CLIENT, dst="203.0.113.26") / TCP(sport=1, dport=80)
+                                           / Raw(b"m" * (600 - 36 - 40 + 1))), "too_big")
+for n, hops in ((4, LISTED + [BACKEND]), (3, []), (0, [])):
+    room = IP(src=CLIENT, dst="203.0.113.26") / UDP(sport=777, dport=80) / Raw(b"m" * (600 - 36 - 28 - 4 * n))
+    forwards(f"udp, room for {n} hops of four", room, "narrow-listed", "forwarded_gue", hops=hops)
 forwards("ipip carries no hops", tcp4("203.0.113.22", 80), "listed-ipip", "forwarded_ipip")
 forwards("all are leaving: a flow that lives", tcp4("203.0.113.23", 80), "leaving", "forwarded_gue", address="10.0.0.12",
          hops=["10.0.0.13"])

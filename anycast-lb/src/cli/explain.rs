@@ -234,7 +234,7 @@ mod tests {
              sent           C > D | GUE | A > B (90 bytes, +36)\n\
              to do          nothing\n\
              note           seen\n";
-        assert_eq!(render(&[row.clone()], &[]), text);
+        assert_eq!(render(std::slice::from_ref(&row), &[]), text);
         let unasked = PacketRow { decision: None, error: Some("too long".into()), ..row };
         let two = render(&[unasked.clone(), unasked], &["cut".into()]);
         assert!(two.ends_with("\n2 packets: 2 not asked\nnote: cut\n"), "{two}");

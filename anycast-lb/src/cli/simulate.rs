@@ -36,7 +36,8 @@ pub struct Simulate {
     /// add:N or remove:N backends at once; changes happen one after the other
     #[arg(long, value_name = "CHANGE")]
     change: Vec<Change>,
-    /// Backends that a packet lists after the owner
+    /// Backends that a packet lists after the owner, 0 to 7. Nodes list more of those that history names
+    /// where a burst of changes asks for it: for them this is the most that breaks
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u8).range(HOPS))]
     hops: u8,
     /// Nodes remember earlier owners and list them before runners-up

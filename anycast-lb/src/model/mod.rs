@@ -195,7 +195,8 @@ pub struct Pool {
     pub slots: u32,
     /// How much more than its share a backend may own, in parts per million.
     pub margin_ppm: u32,
-    /// Most hops within a PoP that a packet carries, 0 to 3.
+    /// Backends of a PoP that a packet lists after the owner for their place in the ranking alone, 0 to 7;
+    /// 0: packets carry no list. Who may hold flows of the slot is listed besides.
     pub hops: u8,
     /// PoPs in the order in which a packet is sent there whose flow is not found here; the node's own
     /// counts for nothing in it.

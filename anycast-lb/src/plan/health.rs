@@ -16,6 +16,8 @@
 //!
 //! Where everybody is down, health is left out of account: somebody may be there after all.
 
+use anycast_lb_common::wire::Private;
+
 use crate::membership::{Fitness, Standing};
 use crate::model::BackendState;
 use crate::table::{Candidate, NONE};
@@ -25,6 +27,17 @@ use crate::table::{Candidate, NONE};
 const MOST_BEYOND: u8 = 32;
 /// Rankings are made deeper in such steps, so that not every failure makes a table anew.
 const STEP: u8 = 4;
+
+/// What of a list must have a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// As many: those who may hold flows, as far as is known here, and the first runner-up. Nodes that
+    /// took two changes in another order placed flows under a membership that was never in force here, and
+    /// then most likely on that one.
+    pub places: usize,
+    /// Whether the last one stays whatever is left out: it is down, and held.
+    pub last: bool,
+}
 
 /// Turns owners and rankings into lists. Backends are indices of the table's candidates.
 pub(crate) struct Lists {
@@ -55,6 +68,13 @@ impl Lists {
         Lists { fitness, state, serving, inactive_first: false, room: hops.into(), runners_up: hops }
     }
 
+    /// Lists of a node's own PoP: whoever may hold flows is listed as far as any packet has room, and
+    /// `hops` are how many active ones are listed besides for their place in the ranking alone.
+    pub fn here(candidates: &[Candidate], standings: &[Standing], hops: u8) -> Self {
+        let room = if hops == 0 { 0 } else { Private::MAX_HOPS.into() };
+        Lists { room, ..Lists::new(candidates, standings, hops) }
+    }
+
     /// Lists of another PoP: any inactive one may hold flows, for nothing is known of how it came to be.
     /// At most `room` are listed after the first.
     pub fn elsewhere(candidates: &[Candidate], standings: &[Standing], runners_up: u8, room: usize) -> Self {
@@ -81,6 +101,8 @@ impl Lists {
     /// The list of a slot into `out`: first who gets new flows ([`NONE`] if there is nobody), then at
     /// most as many as packets list. `ranking` may repeat the owner. `coming` is the owner to be;
     /// `recent` took new flows of late, the likeliest to have some left first.
+    ///
+    /// A shorter list is made by leaving out what is at the end, as [`Need`] says.
     pub fn list(
         &self,
         slot: u32,
@@ -89,7 +111,7 @@ impl Lists {
         coming: Option<u32>,
         recent: impl Iterator<Item = u32> + Clone,
         out: &mut Vec<u32>,
-    ) {
+    ) -> Need {
         let recent = likeliest_first(recent.filter(|i| *i != owner && Some(*i) != coming), &ranking);
         let recent = recent.iter().copied();
         let is_failed = |i: u32| matches!(self.fitness(i), Fitness::Failed { .. });
@@ -107,6 +129,7 @@ impl Lists {
         out.push(first);
         let places = 1 + self.room - usize::from(last.is_some());
         let mut runners_up = usize::from(self.runners_up).saturating_sub(last.is_some().into());
+        let mut needed = None;
         let sought = coming.and_then(known).into_iter().chain(known(owner)).chain(recent);
         let sought = sought.chain(inactive.filter(|_| self.inactive_first));
         let sought = sought.map(|i| (i, false)).chain(others.map(|i| (i, self.is_active(i))));
@@ -119,8 +142,12 @@ impl Lists {
             }
             runners_up -= usize::from(by_rank);
             out.push(i);
+            if by_rank && needed.is_none() {
+                needed = Some(out.len() + usize::from(last.is_some()));
+            }
         }
         out.extend(last);
+        Need { places: needed.unwrap_or(out.len()), last: last.is_some() }
     }
 
     fn fitness(&self, i: u32) -> Fitness {

@@ -27,6 +27,7 @@ mod health;
 mod identity;
 mod members;
 mod numbering;
+mod places;
 mod pools;
 mod recent;
 mod rescue;
@@ -44,6 +45,7 @@ pub(crate) use recent::{Recent, Remembered};
 
 use arena::{Arena, Full};
 use numbering::Exhausted;
+use places::Width;
 use pools::Circumstances;
 
 /// What the maps name now.
@@ -115,7 +117,14 @@ pub fn plan(
     let config = &in_force.config;
     let pool_numbers = number_pools(config, previous)?;
     let members = number_members(config, &pool_numbers, previous)?;
-    let pools = plan_pools(in_force, (history, now), &pool_numbers, &members, previous, current, memo)?;
+    let pools = |width, memo: &mut Memo| {
+        plan_pools(in_force, (history, now), &pool_numbers, &members, (previous, current), width, memo)
+    };
+    // A change is worth more than room that lists of one pool or another would like to have.
+    let pools = match pools(Width::AsNeeded, memo) {
+        Err(PlanError::ArenaFull { .. }) => pools(Width::Least, memo)?,
+        pools => pools?,
+    };
     let vips = plan_vips(config, &pool_numbers, previous)?;
     let services = plan_services(config, &vips, locals, previous)?;
     Ok(Plan {
@@ -183,8 +192,8 @@ fn plan_pools(
     (history, now): (&History, SystemTime),
     pool_numbers: &HashMap<&str, u16>,
     members: &[PlannedMember],
-    previous: &Previous,
-    current: &dyn Fn(TableRef) -> Vec<Slot>,
+    (previous, current): (&Previous, &dyn Fn(TableRef) -> Vec<Slot>),
+    width: Width,
     memo: &mut Memo,
 ) -> Result<Vec<PlannedPool>, PlanError> {
     let numbers: HashMap<(u16, IpAddr), MemberNumber> =
@@ -203,10 +212,11 @@ fn plan_pools(
         let member = |address| numbers[&(number, address)];
         let sites = Sites::in_force(pool, home, &config.drained_pops, standings);
         let own = pools::slots(pool, &around, &sites, member, memo);
-        let slots = if sites.rescue.is_empty() {
-            own
+        let (slots, words) = if sites.rescue.is_empty() {
+            places::pack(&own, pool.hops, width)
         } else {
-            rescue::widen(&own, pool, &around, &sites, |c| member(c.identity), memo)
+            let all = rescue::widen(&own, pool, &around, &sites, |c| member(c.identity), memo);
+            places::pack_wide(&all)
         };
         let old_owners = config.seed_previous.as_ref().map_or_else(Vec::new, |seed| {
             pools::previous_owners(pool, seed, home, sites.owner, member, memo)
@@ -220,7 +230,7 @@ fn plan_pools(
             number,
             name: pool.name.clone(),
             identity: identity::pool(&pool.name),
-            table: place(slots, sites.words(), previous.tables.get(&number))?,
+            table: place(slots, words, previous.tables.get(&number))?,
             previous: place(old_owners, 1, previous.previous_tables.get(&number))?,
         });
     }

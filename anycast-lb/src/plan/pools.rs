@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use anycast_lb_common::abi::{MemberNumber, Slot, TableRef};
 
 use super::health::{Lists, after_joins};
+use super::places::{self, Listed};
 use super::recent::{Recent, Remembered};
 use super::rescue::{self, Sites};
 use crate::membership::history::{History, Record};
@@ -158,8 +159,8 @@ pub struct Circumstances<'a> {
     pub now: SystemTime,
 }
 
-/// The slots of `pool` as far as one PoP's backends fill them ([`Sites::first`]), as a node at `home`
-/// knows them; none at all if there are none. `number` gives the member number of a backend.
+/// The lists of the slots of `pool` as far as one PoP's backends fill them ([`Sites::first`]), as a node
+/// at `home` knows them; none at all if there are none. `number` gives the member number of a backend.
 ///
 /// A slot names its owner, or nobody where no backend is active, and then the backends that may hold
 /// its flows: those who took them of late, then the others as they rank. Health and joins under
@@ -172,8 +173,8 @@ pub fn slots(
     sites: &Sites<'_>,
     number: impl Fn(IpAddr) -> MemberNumber,
     memo: &mut Memo,
-) -> Vec<Slot> {
-    let (site, hops) = sites.first(pool, home);
+) -> Vec<Listed> {
+    let site = sites.first(home);
     let candidates = rescue::candidates(pool, home, site);
     let nobody_serves = candidates.iter().all(|c| c.state != BackendState::Active);
     if candidates.is_empty() || (nobody_serves && pool.encapsulation != Encapsulation::Gue) {
@@ -183,7 +184,7 @@ pub fn slots(
     let record = Record::of(pool, home, site, seed_fingerprint, standings);
     let standings: Vec<Standing> = candidates.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
     // Nothing else carries a list.
-    let hops = if pool.encapsulation == Encapsulation::Gue { hops } else { 0 };
+    let hops = if pool.encapsulation == Encapsulation::Gue { pool.hops } else { 0 };
     let remembered = memo.recent.entry(pool.name.clone()).or_default();
     let recent = if hops == 0 {
         Recent::nothing()
@@ -193,24 +194,21 @@ pub fn slots(
         let records = records.filter(|r| Some(r.record) != record.as_ref());
         Recent::new(records, &seed.0, pool.slots, &candidates, remembered)
     };
-    let lists = Lists::new(&candidates, &standings, hops);
+    let lists = Lists::here(&candidates, &standings, hops);
     let spec = TableSpec::of(pool, seed, lists.depth());
     let table = memo.table(&pool.name, Use::New, &spec, &candidates);
     let after = after_joins(&candidates, &standings).filter(|_| hops > 0);
     let after = after.map(|candidates| memo.table(&pool.name, Use::New, &spec, &candidates));
-    let (mut list, mut latest) = (Vec::with_capacity(Slot::LEN), Vec::new());
+    let (mut list, mut latest) = (Vec::with_capacity(places::MOST), Vec::new());
     let mut takers = Vec::with_capacity(table.owners().len());
     let mut slots = Vec::with_capacity(table.owners().len());
     for (slot, &owner) in (0..).zip(table.owners()) {
         let coming = after.as_ref().and_then(|after| after.owners().get(slot as usize)).copied();
         recent.of(slot, &mut latest);
-        lists.list(slot, owner, table.hops(slot), coming, latest.iter().copied(), &mut list);
+        let need = lists.list(slot, owner, table.hops(slot), coming, latest.iter().copied(), &mut list);
         takers.push(list.first().copied().unwrap_or(NONE));
-        let mut members = [0; Slot::LEN];
-        for (place, &index) in members.iter_mut().zip(&list) {
-            *place = if index == NONE { 0 } else { numbers[index as usize] };
-        }
-        slots.push(Slot::new(members));
+        let members = list.iter().map(|&i| if i == NONE { 0 } else { numbers[i as usize] });
+        slots.push(Listed::new(members, need.places, need.last));
     }
     let known = history.of(&pool.name, site, seed_fingerprint, *now);
     let known: Vec<&Record> = known.map(|remnant| remnant.record).collect();

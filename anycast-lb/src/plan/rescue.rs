@@ -9,9 +9,10 @@
 
 use std::net::IpAddr;
 
-use anycast_lb_common::abi::{MemberNumber, Slot};
+use anycast_lb_common::abi::MemberNumber;
 
 use super::health::{Lists, after_joins};
+use super::places::{Listed, MOST};
 use super::pools::{Circumstances, Memo, Use};
 use crate::membership::{Fitness, Standing, Standings};
 use crate::model::{Backend, BackendState, Encapsulation, Pool};
@@ -19,12 +20,11 @@ use crate::table::{Candidate, NONE, TableSpec};
 
 /// Other PoPs that a list reaches at most.
 pub const MOST_SITES: usize = 3;
-/// Of this PoP, a list that goes on to others names the owner and so many after it.
-const OWN_HOPS: u8 = 2;
+/// Members of this PoP that a list which goes on to others names in any case; more of them where others
+/// leave room.
+const OWN: usize = 3;
 /// Active backends listed of another PoP besides its owner.
 const RUNNERS_UP: u8 = 1;
-/// Members that a slot of two words names.
-const PLACES: usize = 2 * Slot::LEN;
 
 /// The PoPs that matter for a pool on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,15 +86,9 @@ impl<'a> Sites<'a> {
         Sites { owner, rescue }
     }
 
-    /// The PoP whose backends a slot names first, and how many of them behind the owner: no more than
-    /// there is room for, so that the last one, which may be held although it is down, has a place.
-    pub fn first<'s>(&'s self, pool: &Pool, home: &'s str) -> (&'s str, u8) {
-        if self.rescue.is_empty() { (self.owner, pool.hops) } else { (home, OWN_HOPS.min(pool.hops)) }
-    }
-
-    /// Words that a slot of the pool takes.
-    pub fn words(&self) -> u8 {
-        if self.rescue.is_empty() { 1 } else { 2 }
+    /// The PoP whose backends a slot names first.
+    pub fn first<'s>(&'s self, home: &'s str) -> &'s str {
+        if self.rescue.is_empty() { self.owner } else { home }
     }
 }
 
@@ -106,36 +100,31 @@ pub fn candidates(pool: &Pool, home: &str, site: &str) -> Vec<Candidate> {
 
 /// Adds the candidates of other PoPs to the slots of this one.
 ///
-/// `own` are this PoP's slots of one word, none if it has no backends; the result has two words for
-/// each slot. `number` gives the member number of a backend of the pool.
+/// `own` are this PoP's lists, none if it has no backends. `number` gives the member number of a backend
+/// of the pool.
 pub fn widen(
-    own: &[Slot],
+    own: &[Listed],
     pool: &Pool,
     around: &Circumstances<'_>,
     sites: &Sites<'_>,
     number: impl Fn(&Candidate) -> MemberNumber,
     memo: &mut Memo,
-) -> Vec<Slot> {
+) -> Vec<Listed> {
     let others: Vec<Vec<Vec<MemberNumber>>> =
         sites.rescue.iter().map(|site| of_site(pool, around, site, &number, memo)).collect();
     let stand_in = sites.rescue.iter().position(|site| *site == sites.owner);
-    let own_hops = usize::from(OWN_HOPS.min(pool.hops));
-    let mut slots = Vec::with_capacity(2 * pool.slots as usize);
-    for slot in 0..pool.slots as usize {
+    let list = |slot: usize| {
         let own = own.get(slot).copied().unwrap_or_default();
-        let own_members: Vec<MemberNumber> =
-            (0..Slot::LEN as u32).map(|i| own.member(i)).filter(|m| *m != 0).take(1 + own_hops).collect();
         // A PoP that stands in has an active backend, and so an owner, which is listed first.
         let first = match stand_in {
             Some(site) => others[site][slot].first().copied().unwrap_or(0),
-            None => own.member(0),
+            None => own.first(),
         };
         let theirs: Vec<&[MemberNumber]> = others.iter().map(|site| site[slot].as_slice()).collect();
-        let places = places(first, &own_members, &theirs);
-        let (front, back) = places.split_at(Slot::LEN);
-        slots.extend([front, back].map(|half| Slot::new(std::array::from_fn(|i| half[i]))));
-    }
-    slots
+        let list = places(first, &own, &theirs);
+        Listed::new(list.into_iter(), list.len(), false)
+    };
+    (0..pool.slots as usize).map(list).collect()
 }
 
 /// A PoP's candidates for each slot in the order in which room is given to them: who takes new flows
@@ -152,12 +141,12 @@ fn of_site(
     let there = candidates(pool, home, site);
     let numbers: Vec<MemberNumber> = there.iter().map(number).collect();
     let standings: Vec<Standing> = there.iter().map(|c| standings.of(&pool.name, c.identity)).collect();
-    let lists = Lists::elsewhere(&there, &standings, RUNNERS_UP, PLACES - 2);
+    let lists = Lists::elsewhere(&there, &standings, RUNNERS_UP, MOST - 2);
     let spec = TableSpec::of(pool, seed, lists.depth());
     let mut table = |there: &[Candidate]| memo.table(&pool.name, Use::Site(site.to_owned()), &spec, there);
     let after = after_joins(&there, &standings).map(|after| table(&after));
     let table = table(&there);
-    let mut list = Vec::with_capacity(PLACES);
+    let mut list = Vec::with_capacity(MOST);
     (0..)
         .zip(table.owners())
         .map(|(slot, &owner)| {
@@ -168,16 +157,17 @@ fn of_site(
         .collect()
 }
 
-/// Puts a list together: `first` takes new flows (0: nobody does); then `own`, all of them; then PoP
-/// by PoP as many of `others` as there is room for, which is shared out in turns, so that each PoP's
-/// first has a place before any one's second.
-fn places(first: MemberNumber, own: &[MemberNumber], others: &[&[MemberNumber]]) -> [MemberNumber; PLACES] {
-    let mut list = [0; PLACES];
+/// Puts a list together: `first` takes new flows (0: nobody does); then `own`, then PoP by PoP as many
+/// of `others` as there is room for. It is shared out in turns, so that each PoP's first has a place
+/// before any one's second. Of `own` the first [`OWN`] have a place before all of these, and the rest
+/// where room is left.
+fn places(first: MemberNumber, own: &Listed, others: &[&[MemberNumber]]) -> [MemberNumber; MOST] {
+    let mut list = [0; MOST];
     list[0] = first;
-    let own: Vec<MemberNumber> = own.iter().copied().filter(|m| *m != first).collect();
+    let own = |places| own.cut(places).filter(|m| *m != 0 && *m != first);
     let others: Vec<Vec<MemberNumber>> =
         others.iter().map(|site| site.iter().copied().filter(|m| *m != first).collect()).collect();
-    let mut room = (PLACES - 1).saturating_sub(own.len());
+    let mut room = MOST - 1 - own(OWN).count();
     let mut shares = vec![0; others.len()];
     loop {
         let before = room;
@@ -192,8 +182,8 @@ fn places(first: MemberNumber, own: &[MemberNumber], others: &[&[MemberNumber]])
         }
     }
     let theirs = others.iter().zip(shares).flat_map(|(site, share)| &site[..share]);
-    for (place, member) in list.iter_mut().skip(1).zip(own.iter().chain(theirs)) {
-        *place = *member;
+    for (place, member) in list.iter_mut().skip(1).zip(own(OWN + room).chain(theirs.copied())) {
+        *place = member;
     }
     list
 }

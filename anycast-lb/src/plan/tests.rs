@@ -1,5 +1,6 @@
 mod history;
 mod membership;
+mod width;
 
 use super::*;
 use crate::model::{

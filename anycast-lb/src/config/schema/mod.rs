@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use toml_edit::TableLike;
 
 pub(super) use global::{Global, SeedSource, TOP};
-pub(super) use pool::{MOST_SLOTS, PoolDraft};
+pub(super) use pool::{DEFAULT_HOPS, MOST_SLOTS, PoolDraft};
 pub(super) use vip::VipDraft;
 
 use super::LogFormat;

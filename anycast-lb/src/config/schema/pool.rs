@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use std::net::IpAddr;
 
+use anycast_lb_common::wire::Private;
+
 use super::global::LONGEST_NAME;
 use super::word;
 use super::words::{ENCAPSULATIONS, STATES, TABLES};
@@ -21,8 +23,8 @@ pub(in crate::config) const MOST_SLOTS: u32 = 1 << 20;
 const DEFAULT_WEIGHT: u32 = 100;
 /// Largest weight.
 const LARGEST_WEIGHT: u64 = u16::MAX as u64;
-/// Hops of a pool whose file does not say, and the most there can be: a slot names four members.
-const MOST_HOPS: u8 = 3;
+/// Hops of a pool whose file does not say: with the owner they fill a slot of one word.
+pub(in crate::config) const DEFAULT_HOPS: u8 = 3;
 const DEFAULT_FILL_TIME: Duration = Duration::from_secs(10);
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
@@ -114,9 +116,11 @@ fn margin(section: &Section<'_>) -> u32 {
 }
 
 fn hops(section: &Section<'_>) -> u8 {
-    let hint = "0, 1, 2 or 3: a slot names an owner and three more";
-    let Some(hops) = section.integer("hops", 0..=u64::from(MOST_HOPS), hint) else { return MOST_HOPS };
-    u8::try_from(hops.value).unwrap_or(MOST_HOPS)
+    let hint = "a number from 0 to 7; 3 is the default, and with more the table takes twice the memory";
+    let Some(hops) = section.integer("hops", 0..=u64::from(Private::MAX_HOPS), hint) else {
+        return DEFAULT_HOPS;
+    };
+    u8::try_from(hops.value).unwrap_or(DEFAULT_HOPS)
 }
 
 fn rescue(section: &Section<'_>) -> Vec<At<String>> {

@@ -169,7 +169,7 @@ fn numbers_of_a_pool() {
          name = \"a\"
          slots = 1000 #~ pool \"a\" slots: 1000 is not a power of two | write 512 or 1024
          margin = 1.5 #~ margin: 1.5 is out of range (0 to 1)
-         hops = 4 #~ hops: 4 is out of range (0 to 3)
+         hops = 8 #~ hops: 8 is out of range (0 to 7)
          [[pool]]
          name = \"b\"
          slots = 2097152 #~ out of range (2 to 1048576)
@@ -185,6 +185,9 @@ fn numbers_of_a_pool() {
          slots = 1048576
          margin = 0
          hops = 0
+         [[pool]]
+         name = \"e\"
+         hops = 7
          ",
     );
 }

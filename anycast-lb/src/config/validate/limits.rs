@@ -3,7 +3,7 @@
 use anycast_lb_common::abi::{ARENA_SLOTS, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS};
 
 use crate::config::report::{Report, Spot};
-use crate::config::schema::Draft;
+use crate::config::schema::{DEFAULT_HOPS, Draft};
 
 pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     // Number 0 of VIPs and of members means "none".
@@ -36,9 +36,10 @@ fn tables(draft: &Draft, report: &Report<'_>) {
     let mut sum = 0u64;
     let mut largest = 0u64;
     for pool in &draft.pools {
-        // Twice as wide where flows are rescued, and once more while the seed is being changed.
-        let width =
-            if pool.rescue.is_empty() { 1 } else { 2 } + u64::from(draft.global.previous_seed.is_some());
+        // Twice as wide where flows are rescued or lists are long, and once more while the seed is being
+        // changed. What widens by itself does without where there is no room.
+        let is_wide = !pool.rescue.is_empty() || pool.hops > DEFAULT_HOPS;
+        let width = if is_wide { 2 } else { 1 } + u64::from(draft.global.previous_seed.is_some());
         let slots = width * u64::from(pool.slots.value);
         sum += slots;
         largest = largest.max(slots);

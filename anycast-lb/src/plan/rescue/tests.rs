@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use anycast_lb_common::abi::Slot;
 use proptest::prelude::*;
 
 use super::super::tests::{Maps, backend, config, pool};
@@ -83,14 +84,30 @@ fn own_members_come_first_then_pop_by_pop() {
 #[test]
 fn room_is_shared_out_in_turns() {
     let sites: [&[u16]; 3] = [&[10, 11, 12, 13], &[20, 21], &[30]];
+    let places = |first, own: &[u16], sites: &[&[u16]]| {
+        places(first, &Listed::new(own.iter().copied(), own.len(), false), sites)
+    };
     assert_eq!(places(1, &[1, 2, 3], &sites), [1, 2, 3, 10, 11, 20, 21, 30]);
     assert_eq!(places(1, &[1], &sites), [1, 10, 11, 12, 13, 20, 21, 30]);
     assert_eq!(places(1, &[1, 2, 3], &sites[..1]), [1, 2, 3, 10, 11, 12, 13, 0]);
     assert_eq!(places(1, &[1, 2, 3], &[]), [1, 2, 3, 0, 0, 0, 0, 0]);
     // Nobody takes new flows.
-    assert_eq!(places(0, &[7, 8], &sites), [0, 7, 8, 10, 11, 20, 21, 30]);
+    assert_eq!(places(0, &[0, 7, 8], &sites), [0, 7, 8, 10, 11, 20, 21, 30]);
     // Another PoP's owner does, and is not named twice.
     assert_eq!(places(10, &[1, 2, 3], &sites), [10, 1, 2, 3, 11, 12, 20, 30]);
+}
+
+#[test]
+fn what_room_others_leave_is_for_those_of_this_pop() {
+    let places =
+        |first, last_stays, sites: &[&[u16]]| places(first, &Listed::new(1..8, 7, last_stays), sites);
+    let all: [&[u16]; 3] = [&[10, 11, 12, 13], &[20, 21], &[30]];
+    assert_eq!(places(1, false, &all), [1, 2, 3, 10, 11, 20, 21, 30], "others come first");
+    assert_eq!(places(1, true, &all), [1, 2, 7, 10, 11, 20, 21, 30], "the last one stays");
+    assert_eq!(places(1, false, &all[1..]), [1, 2, 3, 4, 5, 20, 21, 30]);
+    assert_eq!(places(1, true, &all[1..]), [1, 2, 3, 4, 7, 20, 21, 30]);
+    assert_eq!(places(1, false, &[]), [1, 2, 3, 4, 5, 6, 7, 0]);
+    assert_eq!(places(20, false, &all[1..]), [20, 1, 2, 3, 4, 5, 21, 30]);
 }
 
 #[test]

@@ -8,18 +8,18 @@ use crate::model::BackendState::Draining;
 const SLOTS: u32 = 4096;
 
 /// A pool of these backends with three hops.
-fn set(backends: impl IntoIterator<Item = u8>) -> InForce {
+pub(super) fn set(backends: impl IntoIterator<Item = u8>) -> InForce {
     let web = Pool { slots: SLOTS, margin_ppm: 35_000, ..pool("web", backends) };
     InForce::from(config(vec![web], vec![]))
 }
 
-fn failed(mut set: InForce, n: u8) -> InForce {
+pub(super) fn failed(mut set: InForce, n: u8) -> InForce {
     let standing = Standing { fitness: Fitness::Failed { held: false }, ..Standing::default() };
     set.standings.set(("web".to_owned(), backend(n).address), standing);
     set
 }
 
-fn with_state(mut set: InForce, n: u8, state: BackendState) -> InForce {
+pub(super) fn with_state(mut set: InForce, n: u8, state: BackendState) -> InForce {
     for b in set.config.pools[0].backends.iter_mut().filter(|b| b.address == backend(n).address) {
         b.state = state;
     }
@@ -27,7 +27,7 @@ fn with_state(mut set: InForce, n: u8, state: BackendState) -> InForce {
 }
 
 /// The lists of the only pool, as last bytes of addresses without those of nobody.
-fn lists(maps: &mut Maps, in_force: &InForce) -> Vec<Vec<u8>> {
+pub(super) fn lists(maps: &mut Maps, in_force: &InForce) -> Vec<Vec<u8>> {
     let plan = maps.apply_in_force(in_force).expect("plan");
     let last: HashMap<MemberNumber, u8> =
         plan.members.iter().map(|m| (m.number, mapped(m.address)[15])).collect();
@@ -40,7 +40,7 @@ fn lists(maps: &mut Maps, in_force: &InForce) -> Vec<Vec<u8>> {
 
 /// Of the flows that began in each slot after each change: those that some later table does not list,
 /// although their backend is still there and fit. Nodes that forget have no history.
-fn lost(changes: &[InForce], forget: bool) -> usize {
+pub(super) fn lost(changes: &[InForce], forget: bool) -> usize {
     let mut maps = Maps::default();
     let mut began: BTreeSet<(usize, u8)> = BTreeSet::new();
     let mut lost: BTreeSet<(usize, u8)> = BTreeSet::new();
@@ -85,8 +85,7 @@ fn flows_of_several_changes_ago_are_found() {
         with_state(heavier, 2, Draining),
     ];
     let (with, without) = (lost(&changes, false), lost(&changes, true));
-    assert!(with * 10 < without, "{with} of {SLOTS} slots with history, {without} without");
-    assert!(with * 1000 < 3 * SLOTS as usize, "{with} of {SLOTS} slots with history, {without} without");
+    assert!(with == 0 && without > 0, "{with} of {SLOTS} slots with history, {without} without");
 }
 
 #[test]
@@ -99,8 +98,9 @@ fn history_decides_about_no_owner() {
     assert_ne!(known, fresh);
     for (known, fresh) in known.iter().zip(&fresh) {
         assert_eq!(known[0], fresh[0]);
-        assert_eq!(known.len(), 4);
-        assert_eq!(known.iter().collect::<BTreeSet<_>>().len(), 4, "nobody twice: {known:?}");
+        assert_eq!(fresh.len(), 4);
+        assert!((4..=8).contains(&known.len()));
+        assert_eq!(known.iter().collect::<BTreeSet<_>>().len(), known.len(), "nobody twice: {known:?}");
     }
 }
 

@@ -97,10 +97,19 @@ fn a_failed_owner_keeps_its_place_before_other_sites() {
     let plan = Maps::default().apply_in_force(&news).expect("plan");
     let failed = plan.members.iter().find(|m| m.address == backend(3).address).expect("it is there");
     let PlannedTable::Write { slots, .. } = &plan.pools[0].table else { panic!("a table") };
-    let lists: Vec<_> =
-        slots.chunks(2).map(|words| words.iter().flat_map(|w| (0..4).map(|i| w.member(i)))).collect();
-    let held = lists.into_iter().filter_map(|mut list| list.position(|m| m == failed.number));
-    let places: Vec<usize> = held.collect();
-    assert!(places.len() > 1024 / 16, "the slots that it owns: {}", places.len());
-    assert!(places.iter().all(|place| *place == 2), "last of its site, before the others");
+    let elsewhere = |number: MemberNumber| {
+        let member = plan.members.iter().find(|m| m.number == number).expect("it is there");
+        (21..25).any(|n| member.address == backend(n).address)
+    };
+    let mut held = 0;
+    for words in slots.chunks(2) {
+        let list: Vec<MemberNumber> =
+            words.iter().flat_map(|w| (0..4).map(|i| w.member(i))).filter(|m| *m != 0).collect();
+        let Some(place) = list.iter().position(|m| *m == failed.number) else { continue };
+        held += 1;
+        assert!(place > 0 && list[..place].iter().all(|m| !elsewhere(*m)), "last of its site: {list:?}");
+        let others = &list[place + 1..];
+        assert!(!others.is_empty() && others.iter().all(|m| elsewhere(*m)), "before the others: {list:?}");
+    }
+    assert!(held > 1024 / 16, "the slots that it owns: {held}");
 }

@@ -92,14 +92,11 @@ fn pinned_maps_of_another_size_are_refused() -> Result<()> {
         drop(Dataplane::open(&config)?);
         let pin = place.pins().join("maps/VIPS");
         std::fs::remove_file(&pin)?;
-        let map: Array<MapData, u64> = Array::create(16, 1 << 10)?;
+        let map: Array<MapData, [u64; 16]> = Array::create(1, 1 << 10)?;
         map.pin(&pin)?;
         match Dataplane::open(&config) {
             Err(DataplaneError::PinMismatch { path, what, found, .. }) => {
-                assert_eq!(
-                    (path.as_path(), what, found.as_str()),
-                    (pin.as_path(), "the number of entries", "16")
-                );
+                assert_eq!((path.as_path(), what, found.as_str()), (pin.as_path(), "the value size", "128"));
             }
             other => bail!("not refused: {other:?}"),
         }

@@ -54,7 +54,7 @@ fn random_changes_under_random_reroutes_break_no_flow() -> Result<()> {
     let removed: BTreeSet<String> = changes.iter().filter_map(Change::removes).collect();
     ensure!(!removed.is_empty() && removed.len() < plan::BACKENDS, "a plan that proves little: {changes:?}");
 
-    let wire = lab.watch_underlay(&["be0", "be1", "be2", "be3"])?;
+    let wire = lab.watch_underlay(&["be0", "be1", "be2", "be3", "be4", "be5"])?;
     let traffic = flows(&lab, size.flows, SHORT_RATE)?;
     turmoil(&lab, &changes, &size, &mut random)?;
     let outcome = traffic.finish()?;
