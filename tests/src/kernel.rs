@@ -94,7 +94,7 @@ impl Kernel {
             all.into_boxed_slice().try_into().ok().with_context(|| format!("{name} has {N} elements"))?;
         let map = self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
         let mut array: Array<&mut MapData, [Shared<T>; N]> = Array::try_from(map)?;
-        array.set(0, &*all, 0).with_context(|| name.to_owned())
+        array.set(0, all, 0).with_context(|| name.to_owned())
     }
 
     /// Empties the fragment table.
