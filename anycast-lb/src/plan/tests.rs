@@ -337,9 +337,10 @@ proptest! {
             for pool in &plan.pools {
                 prop_assert!(before.pools.get(&pool.number).is_none_or(|i| *i == pool.identity));
                 let PlannedTable::Write { at, slots } = &pool.table else { continue };
-                prop_assert_eq!(slots.len(), 1 << at.bits);
+                prop_assert_eq!(slots.len() as u64, words(*at));
                 for other in before.tables.values().filter(|t| t.bits != 0) {
-                    prop_assert!(at.base + (1 << at.bits) <= other.base || other.base + (1 << other.bits) <= at.base);
+                    let (from, to) = (u64::from(at.base), u64::from(other.base));
+                    prop_assert!(from + words(*at) <= to || to + words(*other) <= from);
                 }
             }
             let members: HashMap<_, _> = plan.members.iter().map(|m| (m.number, m.pool_number)).collect();
@@ -348,8 +349,10 @@ proptest! {
                 prop_assert!(before.members.get(&member.number).is_none_or(|i| *i == member.identity));
             }
             for pool in &plan.pools {
-                if pool.table.location().bits != 0 {
-                    for slot in &maps.tables[&pool.table.location().base] {
+                let at = pool.table.location();
+                if at.bits != 0 {
+                    // The first word of each slot has the owner.
+                    for slot in maps.tables[&at.base].iter().step_by(at.words.into()) {
                         prop_assert_eq!(members.get(&slot.member(0)), Some(&pool.number));
                     }
                 }
