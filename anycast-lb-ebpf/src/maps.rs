@@ -13,7 +13,7 @@ use aya_ebpf::macros::btf_map;
 ///
 /// The kernel's look-up takes its index from memory, so an index that was just computed goes through the
 /// stack on its way, for one table after the other. With one element the index is a constant, and the
-/// rest is arithmetic on registers: 12 to 20 ns a packet. The arena is too large for an element.
+/// rest is arithmetic on registers. The arena is too large for an element.
 pub type Table<T, const N: usize> = Array<[T; N], 1, MMAPABLE>;
 
 /// `BPF_F_MMAPABLE`: the daemon writes tables through a mapping, without a system call an element.

@@ -23,8 +23,8 @@ use crate::place;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(50);
-/// Words of a `PoolEntry`; the first one is the table in force.
-const POOL_WORDS: usize = size_of::<abi::PoolEntry>() / size_of::<u64>();
+/// Words of the map of pools, whose one value holds all of them.
+const POOLS_WORDS: usize = abi::MAX_POOLS as usize * size_of::<abi::PoolEntry>() / size_of::<u64>();
 
 /// The daemon of a node; killed when dropped.
 pub struct Daemon {
@@ -99,7 +99,7 @@ impl Daemon {
     /// Which region of the arena packets take their backends from, as the pinned map has it.
     pub fn table_in_force(&self) -> Result<u64> {
         let map = MapData::from_pin(&self.pools).with_context(|| self.pools.display().to_string())?;
-        let pools: Array<_, [u64; POOL_WORDS]> = Array::try_from(Map::Array(map))?;
+        let pools: Array<_, [u64; POOLS_WORDS]> = Array::try_from(Map::Array(map))?;
         Ok(pools.get(&0, 0)?[0])
     }
 
