@@ -169,7 +169,7 @@ impl Node {
     ///
     /// When the counters cannot be read.
     pub fn packets(&self, verdict: Verdict) -> Result<u64> {
-        let verdicts = self.dataplane.verdicts()?;
+        let verdicts = self.dataplane.verdicts();
         Ok(verdicts.iter().find(|(v, _)| *v == verdict).map_or(0, |(_, counter)| counter.packets))
     }
 
@@ -179,7 +179,7 @@ impl Node {
     ///
     /// When the counters cannot be read.
     pub fn spread(&self) -> Result<Vec<u64>> {
-        Ok(self.dataplane.vip_counters()?.iter().map(|(_, counter)| counter.packets).collect())
+        Ok(self.dataplane.vip_counters().iter().map(|(_, counter)| counter.packets).collect())
     }
 }
 

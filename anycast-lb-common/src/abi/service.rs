@@ -222,8 +222,8 @@ impl PrefixEntry {
 /// machine's own order. IPv4 addresses are IPv4-mapped (`::ffff:a.b.c.d`).
 #[inline(always)]
 pub fn address_key(address: [u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
-    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+    // Not byte by byte: the compiler does not always find its way back from sixteen loads to two.
+    bytemuck::cast(address)
 }
 
 /// Key of a service. `protocol` is the IP protocol number, `port` in host order.
