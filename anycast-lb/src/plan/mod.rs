@@ -284,7 +284,7 @@ fn plan_vips(
                 number,
                 new: !previous.vips.contains_key(&number),
                 key: vip.key,
-                entry: VipEntry { pool, flags, reserved: 0 },
+                entry: VipEntry { pool, flags, ..VipEntry::default() },
             })
         })
         .collect()

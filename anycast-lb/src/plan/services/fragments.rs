@@ -61,7 +61,11 @@ mod tests {
                 number,
                 new: true,
                 key: key.parse().expect("a VIP"),
-                entry: VipEntry { pool, flags: hash.flags() | VipFlags::SECOND_CHANCE, reserved: 0 },
+                entry: VipEntry {
+                    pool,
+                    flags: hash.flags() | VipFlags::SECOND_CHANCE,
+                    ..VipEntry::default()
+                },
             })
             .collect();
         let address = planned[0].key.address;
