@@ -198,6 +198,7 @@ mod tests {
             health: "unknown".into(),
             remaining: (state == "draining").then_some(7),
             pop: None,
+            server_id: None,
             owned_slots: 512,
             share_ppm: 500_000,
             packets: 6,

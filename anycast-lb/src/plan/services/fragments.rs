@@ -71,7 +71,7 @@ mod tests {
         let address = planned[0].key.address;
         let ids = planned.iter().map(|v| v.key.address).zip(1..).collect();
         let keys: Vec<(VipKey, VipNumber)> = planned.iter().map(|v| (v.key, v.number)).collect();
-        let services = Services::build(&keys, &ids, &[]).expect("tables").with_fragments(&planned);
+        let services = Services::build(&keys, &[], &ids, &[]).expect("tables").with_fragments(&planned);
         let is_ours = |e: &&anycast_lb_common::abi::AddressEntry| {
             e.flags != 0 && unmapped(bytemuck::cast(e.address)) == address
         };
