@@ -340,7 +340,7 @@ fn apply_edit(config: &mut Config, edit: &Edit) {
                     b.state = *state;
                 }
             }
-            Edit::AddBackend { pool: name, address, weight, pop } if *name == pool.name => {
+            Edit::AddBackend { pool: name, address, weight, pop, .. } if *name == pool.name => {
                 pool.backends.push(Backend {
                     address: *address,
                     weight: weight.unwrap_or(100),
