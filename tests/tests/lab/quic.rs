@@ -39,17 +39,17 @@ fn a_client_that_moves_keeps_its_backend() -> Result<()> {
     let mut stage = Stage::new()?;
     stage.forged_ids_lead_nowhere()?;
     stage.versions_are_negotiated()?;
-    let (clients, first) = (stage.connect(CONNECTIONS, &runtime)?, "at the start");
+    let clients = stage.connect(CONNECTIONS)?;
     let used: BTreeSet<u8> = clients.iter().filter_map(|c| Some(c.progress().last?.0)).collect();
-    ensure!(used.len() == MEMBERS, "{first}, all are on {used:?}");
+    ensure!(used.len() == MEMBERS, "all are on {used:?}");
 
     // One half moves before the route does, and the other half after it.
     let (early, late) = clients.split_at(CONNECTIONS / 2);
-    stage.migrate(early, &runtime)?;
+    stage.migrate(early)?;
     stage.a_backend_joins_and_one_drains()?;
     route_via(&stage.lab, 1)?;
-    stage.migrate(late, &runtime)?;
-    alive(&clients, &runtime, "after it all")?;
+    stage.migrate(late)?;
+    alive(&clients, "after it all")?;
 
     let moved = clients.iter().filter(|c| c.progress().moved).count();
     ensure!(moved == 0, "{moved} were answered by another backend");
@@ -97,7 +97,7 @@ impl Stage {
     }
 
     /// Connects clients, half of them of each family, and waits until all of them exchange data.
-    fn connect(&self, count: usize, runtime: &Runtime) -> Result<Vec<Client>> {
+    fn connect(&self, count: usize) -> Result<Vec<Client>> {
         let host = self.lab.client(0);
         let own = topology::client(0, false);
         let start = |n: usize| match n % 2 {
@@ -105,12 +105,12 @@ impl Stage {
             _ => Client::start(host, own.v6.into(), VIP_V6.into(), &self.identity),
         };
         let clients: Vec<Client> = (0..count).map(start).collect::<Result<_>>()?;
-        alive(&clients, runtime, "at the start")?;
+        alive(&clients, "at the start")?;
         Ok(clients)
     }
 
     /// Every client goes on from another address, which its server sees.
-    fn migrate(&self, clients: &[Client], runtime: &Runtime) -> Result<()> {
+    fn migrate(&self, clients: &[Client]) -> Result<()> {
         let host: &Namespace = self.lab.client(0);
         let mut wanted = Vec::new();
         for client in clients {
@@ -122,7 +122,7 @@ impl Stage {
             let all = clients.iter().zip(&wanted).all(arrived);
             Ok((all || clients.iter().any(Client::is_broken)).then_some(()))
         });
-        alive(clients, runtime, "after moving")?;
+        alive(clients, "after moving")?;
         all
     }
 
@@ -152,7 +152,7 @@ impl Stage {
             }
             done(node, &["reload"])?;
         }
-        let clients = self.connect(SOME, runtime)?;
+        let clients = self.connect(SOME)?;
         let host = self.lab.client(0);
         for client in &clients {
             client.migrate(host, elsewhere(client)?)?;
@@ -166,7 +166,7 @@ impl Stage {
 }
 
 /// All connections live, and go on exchanging data.
-fn alive(clients: &[Client], runtime: &Runtime, when: &str) -> Result<()> {
+fn alive(clients: &[Client], when: &str) -> Result<()> {
     let goals: Vec<u64> = clients.iter().map(|c| c.progress().chunks + CHUNKS).collect();
     let there = |(client, goal): (&Client, &u64)| client.progress().chunks >= *goal;
     let waited = until(DEADLINE, "all connections to go on", || {
@@ -175,7 +175,6 @@ fn alive(clients: &[Client], runtime: &Runtime, when: &str) -> Result<()> {
     });
     let broken = clients.iter().filter(|c| c.is_broken()).count();
     println!("{when}: {broken} of {} connections broken", clients.len());
-    let _ = runtime;
     ensure!(broken == 0, "{when}: {broken} of {} connections are broken", clients.len());
     waited
 }
