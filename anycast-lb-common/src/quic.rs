@@ -1,9 +1,9 @@
 //! Which server a QUIC packet is for, by its destination connection ID: a client keeps its backend when
 //! its address changes, and whoever computed the tables does not matter.
 //!
-//! IDs have the form of draft-ietf-quic-load-balancers-21 in the plaintext algorithm: an octet whose top
-//! three bits number the configuration (§3.1; its other bits are the server's own business, §3.3), the
-//! server ID (§4.1), and a nonce of at least four octets that means nothing here.
+//! IDs have the form of draft-ietf-quic-load-balancers-21 in a configuration without a key: an octet whose
+//! top three bits number the configuration (§3.1; its other bits are the server's own business, §3.3), the
+//! server ID (§5.2), and a nonce of at least four octets, which means nothing here, nor does what may follow.
 //!
 //! What is read of a packet is the same in all versions of QUIC (RFC 8999), with one exception: packets
 //! with a long header whose type says that their connection ID is never one that the client made up.
@@ -18,7 +18,7 @@ const NAMED_LEN: usize = 8;
 const LONG_PREFIX_LEN: usize = 5;
 /// Bytes of the UDP payload that are looked at.
 pub const LOOKED_AT: usize = LONG_PREFIX_LEN + NAMED_LEN;
-/// Octets of the shortest nonce (§4.1 of the draft).
+/// Octets of the shortest nonce (§5.3 of the draft).
 const MIN_NONCE_LEN: u64 = 4;
 
 /// QUIC version 1 (RFC 9000).

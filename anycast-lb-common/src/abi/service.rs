@@ -186,8 +186,8 @@ impl VipFlags {
     pub const SPECIAL_FLOW: u16 = Self::HASHED_PARTS | Self::QUIC;
 }
 
-/// How the connection IDs of a VIP's QUIC servers name the server (draft-ietf-quic-load-balancers-21 §3, §4,
-/// plaintext algorithm): one octet whose top three bits are the configuration, then the server ID.
+/// How the connection IDs of a VIP's QUIC servers name the server (draft-ietf-quic-load-balancers-21 §3.1, §5.2,
+/// without a key): one octet whose top three bits are the configuration, then the server ID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ServerIds {

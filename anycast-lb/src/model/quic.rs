@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use anycast_lb_common::abi::{FlowKeys, ServerIds};
 
-/// How the connection IDs of a pool's servers name them, in the plaintext algorithm of
-/// draft-ietf-quic-load-balancers-21.
+/// How the connection IDs of a pool's servers name them, by draft-ietf-quic-load-balancers-21 without a
+/// key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quic {
     /// Number of the configuration and length of server IDs.

@@ -19,7 +19,7 @@ pub const NAME: &str = "quic.example";
 pub const CHUNK: usize = 1024;
 /// Bytes in front of an answer: who answers, and the client's port and address as it sees them.
 pub const SEEN: usize = 1 + 2 + 16;
-/// Octets of the nonce: the fewest that the draft allows.
+/// Octets of the nonce: the fewest that the draft allows (§5.3).
 const NONCE: usize = 4;
 /// Configuration in the first three bits of an ID (§3.1 of draft-ietf-quic-load-balancers-21).
 pub const CONFIG: u8 = 5;
