@@ -26,6 +26,8 @@ const CONNECTIONS: usize = 100;
 const SOME: usize = 20;
 /// Backends that serve at first; one more joins.
 const MEMBERS: usize = 3;
+/// The ID of the server that joins.
+const JOINING_ID: &str = "be57";
 /// Chunks that show that a connection lives.
 const CHUNKS: u64 = 5;
 /// Other addresses of the client.
@@ -77,9 +79,11 @@ impl Stage {
             let node = lab.ingress(index);
             let keys = format!("fill_time = \"1s\"\nquic = {{ config = {CONFIG}, server_id_length = 2 }}\n");
             edit(node, "[[pool]]\n", &format!("[[pool]]\n{keys}"))?;
-            edit(node, "\n[[prefix]]\n", &format!("{}\n[[prefix]]\n", vips()))?;
         }
         start_all(&mut lab)?;
+        for (index, vip) in [0, 1].into_iter().flat_map(|index| vips().map(|vip| (index, vip))) {
+            done(lab.ingress(index), &["vip", "add", &vip, "--pool", "web", "--quic"])?;
+        }
         let (v4, v6) = ELSEWHERE;
         lab.client(0).ip(&format!("addr add {v4}/28 dev {EDGE}\naddr add {v6}/64 dev {EDGE}\n"))?;
         let mut stage = Stage { lab, identity: Identity::new()?, servers: Vec::new() };
@@ -130,9 +134,10 @@ impl Stage {
         let (joins, drains) = (address(MEMBERS), address(0));
         for index in [0, 1] {
             let node = self.lab.ingress(index);
-            done(node, &["backend", "add", &joins, "--pool", "web"])?;
+            done(node, &["backend", "add", &joins, "--pool", "web", "--server-id", JOINING_ID])?;
             done(node, &["backend", "drain", &drains])?;
         }
+        ensure!(server_id(self.lab.ingress(0), MEMBERS)? == JOINING_ID);
         self.serve(MEMBERS)?;
         until(DEADLINE, "the backend to have joined", || {
             let both = [0, 1].into_iter().all(|index| {
@@ -195,14 +200,9 @@ fn elsewhere(client: &Client) -> Result<IpAddr> {
     Ok(if seen.is_ipv4() { v4.into() } else { v6.into() })
 }
 
-fn vips() -> String {
-    let vip = |address: IpAddr| {
-        format!(
-            "\n[[vip]]\naddress = \"{address}\"\nport = {}\nprotocol = \"udp\"\npool = \"web\"\nquic = true\n",
-            server::PORT
-        )
-    };
-    vip(VIP_V4.into()) + &vip(VIP_V6.into())
+/// The VIPs of QUIC.
+fn vips() -> [String; 2] {
+    [format!("{VIP_V4}:{}/udp", server::PORT), format!("[{VIP_V6}]:{}/udp", server::PORT)]
 }
 
 /// Address of a backend as the pool knows it.
