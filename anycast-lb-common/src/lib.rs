@@ -25,6 +25,7 @@ pub mod host;
 pub mod ingress;
 pub mod packet;
 mod parse;
+pub mod quic;
 pub mod rate;
 pub mod relay;
 pub mod sockets;

@@ -230,6 +230,7 @@ fn pool(name: &str, backends: impl Iterator<Item = Backend>) -> Pool {
         fill_time: Duration::ZERO,
         drain_timeout: Duration::ZERO,
         backends: backends.collect(),
+        quic: None,
     }
 }
 
@@ -239,7 +240,7 @@ fn member(address: IpAddr, pop: Option<&str>) -> Backend {
 
 fn service_at(address: IpAddr, pool: &str) -> Vip {
     let key = VipKey { address, port: Some(PORT), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.to_owned(), second_chance: true, hash: FlowHash::default() }
+    Vip { key, pool: pool.to_owned(), second_chance: true, hash: FlowHash::default(), quic: false }
 }
 
 fn way(backend: IpAddr) -> Resolution {

@@ -24,8 +24,9 @@ pub use counters::{Counter, CpuCounters, MAX_VERDICTS};
 pub use member::{Encap, MAX_TEMPLATE, Member, MemberFlags};
 pub use service::{
     ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, FRAGMENT_SLOT_BITS, FlowKeys,
-    HOP_LIMIT_CLASS_BITS, HOP_LIMIT_WORDS, HopLimits, MAX_PREFIXES, MAX_VIPS, PrefixEntry, SERVICE_SLOTS,
-    ServiceEntry, VipEntry, VipFlags, VipNumber, address_key, address_slots, service_key, service_slots,
+    HOP_LIMIT_CLASS_BITS, HOP_LIMIT_WORDS, HopLimits, MAX_PREFIXES, MAX_VIPS, PrefixEntry, SERVICE_KEY,
+    SERVICE_SLOTS, ServerIds, ServiceEntry, VipEntry, VipFlags, VipNumber, address_key, address_slots,
+    server_key, service_key, service_slots,
 };
 pub use table::{ARENA_SLOTS, MAX_MEMBERS, MAX_POOLS, MemberNumber, PoolEntry, Slot, TableRef};
 pub use verdict::{Kind, Program, VERDICTS, Verdict};

@@ -6,6 +6,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::MAX_POOLS;
 use crate::wire::transport::TCP;
 
 /// Slots in each half of the address table; a power of two.
@@ -151,13 +152,14 @@ impl AddressEntry {
     }
 }
 
-/// An exact service: address, protocol and port.
+/// An exact service: address, protocol and port. Or, in the same table, the server that a connection ID
+/// names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ServiceEntry {
-    /// As [`service_key`] gives it; 0 = the slot is empty.
+    /// As [`service_key`] or [`server_key`] gives it; 0 = the slot is empty.
     pub key: u64,
-    /// The VIP.
+    /// The VIP; the number of the member where the key is a server's.
     pub vip: VipNumber,
     /// Zero.
     pub reserved: [u16; 3],
@@ -178,6 +180,28 @@ impl VipFlags {
     pub const HASH_DESTINATION_PORT: u16 = 8;
     /// All parts that can be named.
     pub const HASHED_PARTS: u16 = Self::HASH_SOURCE | Self::HASH_SOURCE_PORT | Self::HASH_DESTINATION_PORT;
+    /// UDP is QUIC whose connection IDs name the backend, as [`VipEntry::server_ids`] says.
+    pub const QUIC: u16 = 32;
+    /// Whatever makes the flow of a packet something else than its whole 5-tuple, in one test.
+    pub const SPECIAL_FLOW: u16 = Self::HASHED_PARTS | Self::QUIC;
+}
+
+/// How the connection IDs of a VIP's QUIC servers name the server (draft-ietf-quic-load-balancers-21 §3.1, §5.2,
+/// without a key): one octet whose top three bits are the configuration, then the server ID.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ServerIds {
+    /// Number of the configuration, 0 to 6; 7 says that an ID names nobody.
+    pub config: u8,
+    /// Octets of a server ID, 1 to [`Self::MAX_LEN`].
+    pub len: u8,
+}
+
+impl ServerIds {
+    /// The longest server ID that is understood.
+    pub const MAX_LEN: u8 = 6;
+    /// The largest number of a configuration.
+    pub const MAX_CONFIG: u8 = 6;
 }
 
 /// What a VIP's packets need; one aligned word, so it changes atomically.
@@ -188,8 +212,10 @@ pub struct VipEntry {
     pub pool: u16,
     /// [`VipFlags`].
     pub flags: u16,
+    /// With [`VipFlags::QUIC`].
+    pub server_ids: ServerIds,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 /// A prefix, IPv4 as IPv4-mapped IPv6.
@@ -230,7 +256,17 @@ pub fn address_key(address: [u8; 16]) -> [u64; 2] {
 #[inline(always)]
 pub fn service_key(address_id: u16, protocol: u8, port: u16) -> u64 {
     // The top bit keeps the key of a real service from ever being 0.
-    1 << 63 | (address_id as u64) << 32 | (protocol as u64) << 16 | port as u64
+    SERVICE_KEY | (address_id as u64) << 32 | (protocol as u64) << 16 | port as u64
+}
+
+/// Set in the keys of services, and not in those of servers.
+pub const SERVICE_KEY: u64 = 1 << 63;
+
+/// Key of the server `server_id` (up to [`ServerIds::MAX_LEN`] octets, read as a number) of a pool.
+#[inline(always)]
+pub fn server_key(pool: u16, server_id: u64) -> u64 {
+    const { assert!(MAX_POOLS <= 1 << 14 && ServerIds::MAX_LEN == 6) };
+    1 << 62 | (pool as u64) << 48 | server_id
 }
 
 /// The two slots of the address table in which `key` may lie.

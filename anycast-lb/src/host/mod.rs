@@ -87,6 +87,7 @@ mod tests {
             pool: "web".into(),
             second_chance: true,
             hash: FlowHash::default(),
+            quic: false,
         };
         let backend = Backend {
             address: IpAddr::from([10, 0, 0, 11]),
@@ -105,6 +106,7 @@ mod tests {
             fill_time: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(1800),
             backends: vec![backend],
+            quic: None,
         };
         Config {
             role,

@@ -51,6 +51,7 @@ fn config(role: Role) -> Config {
         pool: "web".into(),
         second_chance: true,
         hash: FlowHash::default(),
+        quic: false,
     };
     let ipv6 = Vip {
         key: VipKey { address: IpAddr::from([0xfd78, 0, 0, 0, 0, 0, 0, 1]), ..vip([0; 4]).key },
@@ -73,6 +74,7 @@ fn config(role: Role) -> Config {
         fill_time: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(1800),
         backends: vec![backend],
+        quic: None,
     };
     Config {
         role,

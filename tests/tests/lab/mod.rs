@@ -15,6 +15,7 @@ mod network_changes;
 mod no_loss;
 mod pops;
 mod port_reuse;
+mod quic;
 mod redirector;
 mod reload;
 mod restart;

@@ -41,8 +41,7 @@ fn what_has_no_effect_yet_is_said() {
          protocol = \"udp\"
          pool = \"web\"
          mss_clamp = true #~ vip 203.0.113.1:*/udp mss_clamp: has no effect yet
-         quic = true #~ quic: has no effect yet
-         second_chance = true
+         quic = true
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"

@@ -68,7 +68,10 @@ impl Tracer {
         Ok(Ran {
             verdict,
             vip,
-            slot: guess.filter(|guess| guess.member == member).and_then(|guess| guess.slot),
+            // A connection ID names the backend itself.
+            slot: guess
+                .filter(|guess| guess.member == member && verdict != Verdict::ForwardedQuic)
+                .and_then(|guess| guess.slot),
             member,
             way: (member != 0 && entry.flags & MemberFlags::RESOLVED != 0).then(|| way(&entry)),
             output,

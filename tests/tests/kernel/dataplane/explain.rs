@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use anycast_lb::dataplane::FRAME_BYTES;
-use anycast_lb_common::abi::Verdict;
+use anycast_lb::model::Quic;
+use anycast_lb_common::abi::{ServerIds, Verdict};
 use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
 
@@ -118,6 +119,40 @@ fn fragments_are_remembered_for_one_question() -> Result<()> {
         let told = dataplane.explain(&[first, later], false)?;
         assert_eq!(told[0].backend, told[1].backend);
         assert_eq!((told[0].slot, told[1].vip), (None, Some(config.vips[0].key)));
+        Ok(())
+    })
+}
+
+/// A QUIC packet to VIP 1 with a short header whose connection ID names `server` in configuration 0.
+fn short_header(server: [u8; 3], source_port: u16) -> Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    let packet = [&[0x40, 7][..], &server, &[9; 4], &[0x55; 24]].concat();
+    let ip = PacketBuilder::ethernet2(A, B).ipv4([192, 0, 2, 7], [203, 0, 113, 1], 64);
+    ip.udp(source_port, 443).write(&mut frame, &packet)?;
+    Ok(frame)
+}
+
+#[test]
+fn what_a_connection_id_decided_is_said() -> Result<()> {
+    isolated(|place| {
+        let mut config = place.config();
+        let key = VipKey { protocol: Protocol::Udp, ..config.vips[0].key };
+        config.vips.push(Vip { key, second_chance: false, quic: true, ..config.vips[0].clone() });
+        let backends: Vec<IpAddr> = config.pools[0].backends.iter().map(|b| b.address).collect();
+        let servers = backends.iter().copied().zip(1..).collect();
+        config.pools[0].quic = Some(Quic { ids: ServerIds { config: 0, len: 3 }, servers });
+        let (mut dataplane, _) = attached(&config)?;
+        resolve_all(&mut dataplane, &config)?;
+        for (server, backend) in (1..).zip(&backends) {
+            for port in 1000..1010 {
+                let told = &dataplane.explain(&[short_header([0, 0, server], port)?], false)?[0];
+                assert_eq!((told.verdict, told.vip), (Verdict::ForwardedQuic, Some(key)));
+                assert_eq!((told.backend, told.slot), (Some(*backend), None));
+            }
+        }
+        let told = &dataplane.explain(&[short_header([0, 0, 99], 1000)?], false)?[0];
+        assert_eq!(told.verdict, Verdict::ForwardedGue);
+        assert!(told.slot.is_some());
         Ok(())
     })
 }
