@@ -36,7 +36,8 @@ pub static SLOTS: Array<Slot, { ARENA_SLOTS as usize }, MMAPABLE> = Array::new()
 #[btf_map]
 pub static MEMBERS: Table<Member, { MAX_MEMBERS as usize }> = Array::new();
 
-/// State of the limits on hops: theoretical arrival times.
+/// State of the limits, on a backend those on hops, on an ingress node those on ICMP: theoretical
+/// arrival times.
 #[btf_map]
 pub static HOP_LIMITS: Array<u64, { HOP_LIMIT_WORDS as usize }> = Array::new();
 

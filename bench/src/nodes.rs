@@ -239,7 +239,7 @@ fn member(address: IpAddr, pop: Option<&str>) -> Backend {
 
 fn service_at(address: IpAddr, pool: &str) -> Vip {
     let key = VipKey { address, port: Some(PORT), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.to_owned(), second_chance: true, hash: FlowHash::default() }
+    Vip { key, pool: pool.to_owned(), second_chance: true, hash: FlowHash::default(), mss_clamp: false }
 }
 
 fn way(backend: IpAddr) -> Resolution {

@@ -65,6 +65,8 @@ struct Vip {
     /// Parts of the flow that are hashed; empty = all.
     #[serde(default)]
     hash: Vec<String>,
+    #[serde(default)]
+    mss_clamp: bool,
 }
 
 #[derive(Deserialize)]
@@ -255,7 +257,8 @@ impl Scenario {
             let number = u16::try_from(tables.vips.len())?;
             let pool = *pools.get(vip.pool.as_str()).with_context(|| format!("pool {}", vip.pool))?;
             let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
-            let flags = second_chance | vip.hashed_parts()?;
+            let mss_clamp = if vip.mss_clamp { VipFlags::MSS_CLAMP } else { 0 };
+            let flags = second_chance | mss_clamp | vip.hashed_parts()?;
             tables.vips.push(VipEntry { pool, flags, ..VipEntry::default() });
             let id = u16::try_from(addresses.len() + 1)?;
             let entry = addresses.entry(vip.address).or_insert(AddressEntry {

@@ -65,6 +65,7 @@ pub fn config() -> Config {
             pool: "web".to_owned(),
             second_chance: true,
             hash: FlowHash::default(),
+            mss_clamp: false,
         }],
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),

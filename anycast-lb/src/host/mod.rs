@@ -87,6 +87,7 @@ mod tests {
             pool: "web".into(),
             second_chance: true,
             hash: FlowHash::default(),
+            mss_clamp: false,
         };
         let backend = Backend {
             address: IpAddr::from([10, 0, 0, 11]),

@@ -243,6 +243,8 @@ pub struct Vip {
     pub second_chance: bool,
     /// What decides about a packet's backend.
     pub hash: FlowHash,
+    /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
+    pub mss_clamp: bool,
 }
 
 /// How many packets a second a backend sends on to others that may hold their flow.

@@ -55,7 +55,7 @@ pub(super) fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
 
 fn vip(n: u8, pool: &str) -> Vip {
     let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(80), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.into(), second_chance: true, hash: FlowHash::default() }
+    Vip { key, pool: pool.into(), second_chance: true, hash: FlowHash::default(), mss_clamp: false }
 }
 
 /// The maps as far as planning sees them.

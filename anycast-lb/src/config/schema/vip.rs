@@ -18,6 +18,7 @@ pub(in crate::config) struct VipDraft {
     /// Where it is asked for in so many words.
     pub chance_wanted: Option<Spot>,
     pub hash: FlowHash,
+    pub mss_clamp: bool,
 }
 
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDraft>) {
@@ -36,11 +37,12 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         let is_tcp = key.as_ref().is_some_and(|k| k.value.protocol == Protocol::Tcp);
         let second_chance = chance.map_or(is_tcp, |c| c.value);
         let hash = hash(&section, key.as_ref().map(|k| k.value));
+        let mss_clamp = section.boolean("mss_clamp").is_some_and(|b| b.value);
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: key, spot }) = key {
-            vips.push(VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash });
+            vips.push(VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash, mss_clamp });
         }
     }
 }
@@ -98,9 +100,6 @@ fn later(section: &Section<'_>, report: &Report<'_>) {
     let note = |spot, key: &str, what: &str| {
         report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
     };
-    if let Some(on) = section.boolean("mss_clamp").filter(|b| b.value) {
-        note(on.spot, "mss_clamp", "packets leave as they came in this release");
-    }
     if let Some(on) = section.boolean("quic").filter(|b| b.value) {
         note(on.spot, "quic", "QUIC is balanced by its 5-tuple in this release");
     }

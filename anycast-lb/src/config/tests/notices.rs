@@ -40,8 +40,8 @@ fn what_has_no_effect_yet_is_said() {
          address = \"203.0.113.1\"
          protocol = \"udp\"
          pool = \"web\"
-         mss_clamp = true #~ vip 203.0.113.1:*/udp mss_clamp: has no effect yet
-         quic = true #~ quic: has no effect yet
+         mss_clamp = true
+         quic = true #~ vip 203.0.113.1:*/udp quic: has no effect yet
          second_chance = true
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]

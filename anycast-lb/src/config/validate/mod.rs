@@ -106,5 +106,5 @@ fn finished_pool(pool: super::schema::PoolDraft) -> Pool {
 
 fn finished_vip(vip: super::schema::VipDraft, role: Role) -> Vip {
     let pool = vip.pool.filter(|_| role == Role::Ingress).map(|p| p.value).unwrap_or_default();
-    Vip { key: vip.key, pool, second_chance: vip.second_chance, hash: vip.hash }
+    Vip { key: vip.key, pool, second_chance: vip.second_chance, hash: vip.hash, mss_clamp: vip.mss_clamp }
 }

@@ -100,7 +100,13 @@ fn a_thousand_vips_and_backends_load_and_ten_thousand_questions_are_answered() -
             .map(|n| {
                 let key =
                     VipKey { address: numbered([198, 18], n), port: Some(443), protocol: Protocol::Tcp };
-                Vip { key, pool: "web".into(), second_chance: true, hash: FlowHash::default() }
+                Vip {
+                    key,
+                    pool: "web".into(),
+                    second_chance: true,
+                    hash: FlowHash::default(),
+                    mss_clamp: false,
+                }
             })
             .collect();
         let (mut dataplane, _) = attached(&config)?;
@@ -159,7 +165,13 @@ fn ipv6_and_every_encapsulation_are_traced() -> Result<()> {
                 .map(|protocol| {
                     let port = (protocol == Protocol::Udp).then_some(53);
                     let key = VipKey { address: six, port, protocol };
-                    Vip { key, pool: "six".into(), second_chance: false, hash: FlowHash::default() }
+                    Vip {
+                        key,
+                        pool: "six".into(),
+                        second_chance: false,
+                        hash: FlowHash::default(),
+                        mss_clamp: false,
+                    }
                 })
                 .to_vec();
             let (mut dataplane, _) = Dataplane::open(&config)?;
