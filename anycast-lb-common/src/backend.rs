@@ -24,7 +24,7 @@ pub fn run<P: Sockets, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
     let verdict = match decide(packet, tables) {
         Ok(verdict) | Err(verdict) => verdict,
     };
-    Outcome { verdict, vip: 0, member: 0, ifindex: 0 }
+    Outcome { verdict, vip: 0, member: 0, ifindex: 0, fits: 0, clamped: 0 }
 }
 
 /// The outer header, as far as the rest needs it; in words, like [`Link`].

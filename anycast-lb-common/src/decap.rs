@@ -1,14 +1,12 @@
 //! Taking the outer headers off.
 
-use bytemuck::{Pod, Zeroable};
-
 use crate::abi::{Verdict, address_key};
 use crate::checksum::update;
+use crate::link;
 use crate::packet::Packet;
 use crate::parse::Link;
-use crate::wire::ethernet::VlanTag;
 use crate::wire::ipv4::{PROTOCOL_IPV4, mapped};
-use crate::wire::{Ethernet, Ipv4, Ipv6, ethernet, ipv6};
+use crate::wire::{Ipv4, Ipv6, ethernet, ipv6};
 
 /// ECN bits of TOS and traffic class (RFC 3168).
 const ECN: u8 = 0b11;
@@ -130,46 +128,8 @@ pub(crate) fn strip<P: Packet>(
         packet.cut_end(surplus).ok_or(Verdict::InnerLength)?;
     }
     let ether_type = if inner.is_v4() { ethernet::IPV4 } else { ethernet::IPV6 }.to_be_bytes();
-    const ONE_TAG: usize = Ethernet::LEN + VlanTag::LEN;
-    const TWO_TAGS: usize = ONE_TAG + VlanTag::LEN;
-    match link.len {
-        Ethernet::LEN => keep_link::<P, 0>(packet, inner, ether_type),
-        ONE_TAG => keep_link::<P, 1>(packet, inner, ether_type),
-        TWO_TAGS => keep_link::<P, 2>(packet, inner, ether_type),
-        _ => None,
-    }
-    .ok_or(Verdict::InnerLength)
-}
-
-/// A link header of `N` VLAN tags, cut into pieces that fit registers: a copy as a whole would
-/// become a `memmove`, byte by byte.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Tagged<const N: usize> {
-    macs_front: [u8; 8],
-    macs_back: [u8; 4],
-    tags: [[u8; VlanTag::LEN]; N],
-    ether_type: [u8; 2],
-}
-
-// SAFETY: byte arrays only: no padding, every bit pattern valid.
-unsafe impl<const N: usize> Zeroable for Tagged<N> {}
-// SAFETY: as above.
-unsafe impl<const N: usize> Pod for Tagged<N> {}
-
-/// Moves the link header up to the inner packet and replaces its last EtherType.
-#[inline(always)]
-fn keep_link<P: Packet, const N: usize>(packet: &mut P, inner: &Inner, ether_type: [u8; 2]) -> Option<()> {
-    let link: &Tagged<N> = packet.view(0)?;
-    let (front, back) = (u64::from_ne_bytes(link.macs_front), u32::from_ne_bytes(link.macs_back));
-    let tags = link.tags.map(u32::from_ne_bytes);
-    packet.move_start((inner.start - size_of::<Tagged<N>>()) as i32)?;
-    let link: &mut Tagged<N> = packet.view_mut(0)?;
-    link.macs_front = front.to_ne_bytes();
-    link.macs_back = back.to_ne_bytes();
-    link.tags = tags.map(u32::to_ne_bytes);
-    link.ether_type = ether_type;
-    Some(())
+    let by = (inner.start - link.len) as i32;
+    link::shift(packet, link, by, ether_type).ok_or(Verdict::InnerLength)
 }
 
 /// RFC 6040 §4.2, the decapsulation table.

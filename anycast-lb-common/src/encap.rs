@@ -20,6 +20,23 @@ const HOP_LEN_V6: usize = 16;
 /// Set in the outer source port, so that it is never a privileged one.
 const HIGH_PORT: u16 = 0x8000;
 
+/// Bytes of a hop; 0 where nothing carries a list.
+#[inline(always)]
+fn hop_len(encap: Encap) -> usize {
+    match encap {
+        Encap::Gue4 => HOP_LEN_V4,
+        Encap::Gue6 => HOP_LEN_V6,
+        Encap::L2 | Encap::Ipip4 | Encap::Ipip6 => 0,
+    }
+}
+
+/// Bytes of an IP packet that fit on the way to `member` beside `hops` hops; at least 1.
+#[inline(always)]
+pub(crate) fn fits(member: &Member, encap: Encap, hops: usize) -> u64 {
+    let header = encap.header_len() - Ethernet::LEN + hops * hop_len(encap);
+    if member.mtu as usize > header { (member.mtu as usize - header) as u64 } else { 1 }
+}
+
 /// Sends `inner` off to `member`: cuts padding, replaces the link header (tags included) by the
 /// member's header. The inner packet does not change.
 #[inline(always)]
@@ -32,12 +49,7 @@ pub(crate) fn encapsulate<P: Packet, T: Tables>(
     hops: List,
     hash: u64,
 ) -> Result<Verdict, Verdict> {
-    let hop_len = match encap {
-        Encap::Gue4 => HOP_LEN_V4,
-        Encap::Gue6 => HOP_LEN_V6,
-        // Nothing here carries a list.
-        Encap::L2 | Encap::Ipip4 | Encap::Ipip6 => 0,
-    };
+    let hop_len = hop_len(encap);
     let mut count = if hop_len == 0 { 0 } else { hops.len() as usize };
     let without_hops = encap.header_len() - Ethernet::LEN + inner.len;
     let mtu = member.mtu as usize;

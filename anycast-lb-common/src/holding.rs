@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use crate::decap::Inner;
 use crate::packet::Packet;
+use crate::quote;
 use crate::sockets::{Sockets, TcpSocket, Tuple, ports, state};
 use crate::wire::icmp::{self, ICMP, ICMPV6, IcmpEcho};
 use crate::wire::transport::{TCP, UDP};
@@ -33,12 +34,10 @@ fn accepts_v4<P: Sockets>(packet: &P, inner: &Inner) -> Option<bool> {
         ICMP if icmp::is_error(packet.view(inner.transport)?) => {
             let quoted = inner.transport + IcmpEcho::LEN;
             let ip: &Ipv4 = packet.view(quoted)?;
-            if !ip.is_sane() || ip.is_later_fragment() {
-                return None;
-            }
-            let (ours, client, protocol) = (ip.source, ip.destination, ip.protocol);
-            let ports = reversed_ports_at(packet, quoted + ip.header_len())?;
-            Some(has_flow(packet, &Tuple::v4(client, ours, ports), protocol))
+            let (ours, client) = (ip.source, ip.destination);
+            let quoted = quote::v4(ip, quoted)?;
+            let ports = reversed_ports_at(packet, quoted.transport)?;
+            Some(has_flow(packet, &Tuple::v4(client, ours, ports), quoted.protocol()))
         }
         _ => None,
     }
@@ -57,12 +56,10 @@ fn accepts_v6<P: Sockets>(packet: &P, inner: &Inner) -> Option<bool> {
         ICMPV6 if icmp::is_error_v6(packet.view(inner.transport)?) => {
             let quoted = inner.transport + IcmpEcho::LEN;
             let ip: &Ipv6 = packet.view(quoted)?;
-            if !ip.is_sane() {
-                return None;
-            }
-            let (ours, client, protocol) = (ip.source, ip.destination, ip.next_header);
-            let ports = reversed_ports_at(packet, quoted + Ipv6::LEN)?;
-            Some(has_flow(packet, &Tuple::v6(client, ours, ports), protocol))
+            let (ours, client) = (ip.source, ip.destination);
+            let quoted = quote::v6(packet, ip, quoted)?;
+            let ports = reversed_ports_at(packet, quoted.transport)?;
+            Some(has_flow(packet, &Tuple::v6(client, ours, ports), quoted.protocol()))
         }
         _ => None,
     }

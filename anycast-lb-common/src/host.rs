@@ -65,6 +65,14 @@ impl Packet for Frame {
         bytemuck::try_from_bytes_mut(bytes).ok()
     }
 
+    fn sum<const N: usize>(&self, at: usize, seed: u32) -> Option<u32> {
+        let words: &[[u8; 4]] = bytemuck::cast_slice(self.memory.get(self.start + at..self.start + at + N)?);
+        let sum =
+            u64::from(seed) + words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
+        let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+        Some(sum + u32::from(carry))
+    }
+
     fn move_start(&mut self, delta: i32) -> Option<()> {
         let start = self.start.checked_add_signed(delta as isize)?;
         if start < self.limit || start + MIN_FRAME > self.memory.len() {
@@ -248,5 +256,9 @@ impl Tables for TableSet {
 
     fn seconds(&self) -> u64 {
         self.seconds.get()
+    }
+
+    fn admit_icmp(&self, _: u32, _: &HopLimits) -> bool {
+        true
     }
 }

@@ -6,10 +6,12 @@ use crate::abi::{
     address_key,
 };
 use crate::echo;
-use crate::encap::encapsulate;
+use crate::encap::{encapsulate, fits};
 use crate::fragments;
 use crate::hash::{Flow, words_v4, words_v6};
 use crate::hops::List;
+use crate::icmp_error::{self, About};
+use crate::mtu;
 use crate::packet::Packet;
 use crate::parse::{self, Datagram};
 use crate::quic::{self, Destination};
@@ -17,15 +19,20 @@ use crate::tables::{Tables, View};
 use crate::wire::icmp::{ICMP, ICMPV6};
 use crate::wire::ipv4::mapped;
 use crate::wire::transport::{TCP, UDP};
-use crate::wire::{Ipv4, Ipv6, Ports, Tcp, Udp, ethernet};
+use crate::wire::{Ipv4, Ipv6, Ports, Private, Tcp, Udp, ethernet};
 
 /// Decides what becomes of `packet` and changes it accordingly.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
-    let mut outcome = Outcome { verdict: Verdict::BadTable, vip: 0, member: 0, ifindex: 0 };
+    let mut outcome =
+        Outcome { verdict: Verdict::BadTable, vip: 0, member: 0, ifindex: 0, fits: 0, clamped: 0 };
     outcome.verdict = match decide(packet, tables, &mut outcome) {
+        Err(Verdict::TooBig) => mtu::answer(packet, tables, &mut outcome),
         Ok(verdict) | Err(verdict) => verdict,
     };
+    if outcome.clamped != 0 {
+        packet.clamp_mss(outcome.clamped as usize, outcome.fits);
+    }
     outcome
 }
 
@@ -41,25 +48,33 @@ fn decide<P: Packet, T: Tables>(
         ethernet::IPV4 => {
             let ip: &Ipv4 = packet.view(link.len).ok_or(Verdict::MalformedIpv4)?;
             let address = our_address(&view, address_key(mapped(ip.destination)))?;
-            let datagram = parse::ipv4(packet, &link, ip)?;
-            if datagram.protocol() == ICMP {
+            let mut datagram = parse::ipv4(packet, &link, ip)?;
+            let found = if datagram.protocol() != ICMP {
+                let addresses = words_v4(ip.source, ip.destination);
+                find(packet, tables, &view, address, &datagram, addresses)?
+            } else if icmp_error::is_v4(packet, &datagram) {
+                let about = icmp_error::v4(packet, &datagram, ip.destination)?;
+                find_quoted(tables, &view, address, &mut datagram, about)?
+            } else {
                 let source_is_vip = view.is(address_key(mapped(ip.source)), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv4>(packet, &link, &datagram, source_is_vip));
-            }
-            let addresses = words_v4(ip.source, ip.destination);
-            let found = find(packet, tables, &view, address, &datagram, addresses)?;
+            };
             forward(packet, tables, &datagram, found, view.header, outcome)
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::MalformedIpv6)?;
             let address = our_address(&view, address_key(ip.destination))?;
-            let datagram = parse::ipv6(packet, &link, ip)?;
-            if datagram.protocol() == ICMPV6 {
+            let mut datagram = parse::ipv6(packet, &link, ip)?;
+            let found = if datagram.protocol() != ICMPV6 {
+                let addresses = words_v6(ip.source, ip.destination);
+                find(packet, tables, &view, address, &datagram, addresses)?
+            } else if icmp_error::is_v6(packet, &datagram) {
+                let about = icmp_error::v6(packet, &datagram, ip.destination)?;
+                find_quoted(tables, &view, address, &mut datagram, about)?
+            } else {
                 let source_is_vip = view.is(address_key(ip.source), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv6>(packet, &link, &datagram, source_is_vip));
-            }
-            let addresses = words_v6(ip.source, ip.destination);
-            let found = find(packet, tables, &view, address, &datagram, addresses)?;
+            };
             forward(packet, tables, &datagram, found, view.header, outcome)
         }
         _ => Err(Verdict::NotIp),
@@ -121,6 +136,30 @@ fn find<P: Packet, T: Tables, const N: usize>(
         found.previous_hash = flow.hash(&view.header.previous_keys);
     }
     Ok(found)
+}
+
+/// The same for the ICMP error `datagram`: those of the packets of the flow that it is about.
+#[inline(always)]
+fn find_quoted<T: Tables, const N: usize>(
+    tables: &T,
+    view: &View<'_, T>,
+    address: &AddressEntry,
+    datagram: &mut Datagram,
+    about: About<N>,
+) -> Result<Found, Verdict> {
+    let port = about.port();
+    datagram.about(about.flow.protocol);
+    let vip = view.vip(address, datagram.protocol(), port) as u64;
+    if vip == 0 {
+        return Err(unmatched(view, Verdict::IcmpErrorService));
+    }
+    let entry = tables.vip(vip as VipNumber).ok_or(Verdict::BadTable)?;
+    let flow = about.flow.hashed_by(entry.flags);
+    let changes = view.header.seed_change != 0;
+    let previous_hash = if changes { flow.hash(&view.header.previous_keys) } else { 0 };
+    let hash = flow.hash(&view.header.keys);
+    let (pool, flags) = (entry.pool as u64, entry.flags as u64);
+    Ok(Found { vip, pool, flags, hash, previous_hash, named: Destination::NONE })
 }
 
 /// The VIPs at `destination`. What is not ours passes before anything of it is judged.
@@ -219,8 +258,17 @@ fn forward<P: Packet, T: Tables>(
         return Err(Verdict::NoNeighbour);
     }
     outcome.ifindex = member.ifindex;
-    let verdict = encapsulate(packet, tables, member, encap, datagram, list.rest(), found.hash)?;
-    Ok(if found.named.member() == outcome.member { Verdict::ForwardedQuic } else { verdict })
+    let hops = list.rest();
+    let sent = encapsulate(packet, tables, member, encap, datagram, hops, found.hash);
+    if sent == Err(Verdict::TooBig) && !datagram.is_error() && !datagram.is_later_fragment() {
+        outcome.fits = fits(member, encap, hops.len() as usize);
+    }
+    if found.flags as u16 & VipFlags::MSS_CLAMP != 0 && sent.is_ok() {
+        outcome.clamped = datagram.len as u64;
+        outcome.fits = fits(member, encap, Private::MAX_HOPS as usize);
+    }
+    let by_id = found.named.member() == outcome.member;
+    sent.map(|verdict| if by_id { Verdict::ForwardedQuic } else { verdict })
 }
 
 /// The members for a packet that the tables place.
@@ -275,6 +323,9 @@ fn choose<T: Tables>(tables: &T, table: Option<u64>, hash: u64) -> Result<List, 
 /// that lives: nobody breaks, and a new one begins on a backend that leaves.
 #[inline(always)]
 fn is_new<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
+    if datagram.is_error() {
+        return false;
+    }
     if datagram.protocol() != TCP {
         return datagram.protocol() != UDP;
     }

@@ -22,10 +22,15 @@ mod hop;
 mod hops;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+mod icmp_error;
 pub mod ingress;
+mod link;
+pub mod mss;
+mod mtu;
 pub mod packet;
 mod parse;
 pub mod quic;
+mod quote;
 pub mod rate;
 pub mod relay;
 pub mod sockets;
@@ -44,4 +49,9 @@ pub struct Outcome {
     pub member: abi::MemberNumber,
     /// Interface to transmit on; 0 = the one it came in by.
     pub ifindex: u32,
+    /// Bytes of IP that fit on the way to the member, where something is left to do that depends on it: the
+    /// packet was too big and its sender may be told, or its MSS is to be clamped.
+    pub fits: u64,
+    /// Bytes of the packet behind what was put in front, if its MSS is to be clamped; else 0.
+    pub clamped: u64,
 }

@@ -5,6 +5,8 @@
 
 use bytemuck::Pod;
 
+use crate::mss;
+
 /// A frame under way.
 #[allow(clippy::len_without_is_empty, reason = "a frame is never empty")]
 pub trait Packet {
@@ -22,9 +24,22 @@ pub trait Packet {
     /// The same for writing.
     fn view_mut<T: Pod>(&mut self, at: usize) -> Option<&mut T>;
 
+    /// The ones' complement sum (RFC 1071) of `seed` and the `N` bytes at `at`, in the machine's own order, for
+    /// [`fold`](crate::checksum::fold). `N` is a multiple of 4 and no more than 512.
+    fn sum<const N: usize>(&self, at: usize, seed: u32) -> Option<u32>;
+
     /// Moves the start of the frame by `delta` bytes: a negative number makes room in front.
     /// `None`, changing nothing, where there is none.
     fn move_start(&mut self, delta: i32) -> Option<()>;
+
+    /// Does what [`mss::clamp`] does to the packet that is the last `len` bytes of the frame.
+    #[inline(always)]
+    fn clamp_mss(&mut self, len: usize, fits: u64)
+    where
+        Self: Sized,
+    {
+        mss::clamp(self, self.len().wrapping_sub(len), fits);
+    }
 
     /// Cuts `surplus` bytes off the end. `None`, changing nothing, where they cannot go.
     fn cut_end(&mut self, surplus: usize) -> Option<()>;

@@ -70,6 +70,8 @@ pub(crate) struct Datagram {
     protocol: u64,
     tos: u64,
     announced_as: u64,
+    /// 1: an ICMP error about a flow, whose protocol is the one above.
+    error: u64,
     /// 0 = whole; else [`Self::FRAGMENT`], perhaps [`Self::LATER`], and the identification.
     fragment: u64,
 }
@@ -96,13 +98,26 @@ impl Datagram {
         self.fragment as u32
     }
 
+    /// Whether this is an ICMP error about a flow, see [`Self::about`].
+    #[inline(always)]
+    pub(crate) fn is_error(&self) -> bool {
+        self.error != 0
+    }
+
+    /// Says that this is an ICMP error about a flow of `protocol`. From now on [`Self::protocol`] is that one.
+    #[inline(always)]
+    pub(crate) fn about(&mut self, protocol: u64) {
+        self.protocol = protocol;
+        self.error = 1;
+    }
+
     #[inline(always)]
     fn mark_fragment(&mut self, is_later: bool, identification: u32) {
         let later = if is_later { Self::LATER } else { 0 };
         self.fragment = Self::FRAGMENT | later | identification as u64;
     }
 
-    /// Protocol of the transport.
+    /// Protocol of the transport, or of the flow that an ICMP error is about.
     #[inline(always)]
     pub(crate) fn protocol(&self) -> u8 {
         self.protocol as u8
@@ -120,10 +135,16 @@ impl Datagram {
         self.announced_as as u8
     }
 
+    /// Where it ends.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.len
+    }
+
     /// Whether the packet holds `needed` bytes of transport.
     #[inline(always)]
     pub(crate) fn holds(&self, needed: usize) -> bool {
-        self.transport + needed <= self.start + self.len
+        self.transport + needed <= self.end()
     }
 }
 
@@ -144,6 +165,7 @@ pub(crate) fn ipv4<P: Packet>(packet: &P, link: &Link, ip: &Ipv4) -> Result<Data
         protocol: ip.protocol as u64,
         tos: ip.tos as u64,
         announced_as: PROTOCOL_IPV4 as u64,
+        error: 0,
         fragment: 0,
     };
     if ip.is_fragment() {
@@ -169,6 +191,7 @@ pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Data
         protocol: ip.next_header as u64,
         tos: ip.traffic_class() as u64,
         announced_as: PROTOCOL_IPV6 as u64,
+        error: 0,
         fragment: 0,
     };
     let mut walked = 0;

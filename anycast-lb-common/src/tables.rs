@@ -1,9 +1,9 @@
 //! The maps as the packet logic sees them, and the look-ups in them.
 
 use crate::abi::{
-    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, MAX_PREFIXES, Member, MemberNumber, PrefixEntry,
-    SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, server_key, service_key,
-    service_slots,
+    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, HopLimits, MAX_PREFIXES, Member, MemberNumber,
+    PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, server_key,
+    service_key, service_slots,
 };
 use crate::wire::transport::{TCP, UDP};
 
@@ -33,6 +33,9 @@ pub trait Tables {
     fn set_fragment(&self, index: u32, words: [u64; 2]);
     /// Time since the host started, in seconds.
     fn seconds(&self) -> u64;
+    /// Whether one more ICMP error may be sent now, to the clients whose limit is kept in `word`
+    /// ([`rate::word_of`](crate::rate::word_of)). Counts it if so.
+    fn admit_icmp(&self, word: u32, limits: &HopLimits) -> bool;
 }
 
 /// One half of the double-buffered tables: what a packet sees from its first look to its last.

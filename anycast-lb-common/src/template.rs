@@ -28,6 +28,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::abi::{Encap, MAX_TEMPLATE};
 use crate::checksum;
+use crate::wire::ipv4::DONT_FRAGMENT;
 use crate::wire::transport::UDP;
 use crate::wire::{Ethernet, Gue, Ipv4, Ipv6, Ports, Private, Udp, ethernet, gue, ipv6};
 
@@ -36,10 +37,8 @@ pub const OUTER_TTL: u8 = 64;
 /// GUE header length without hops, in 4-byte words: the private word.
 pub const HLEN_NO_HOPS: u8 = 1;
 
-/// Don't fragment.
-const DONT_FRAGMENT: u16 = 0x4000;
 /// Version 4, header length of 5 words.
-const VERSION_IHL: u8 = 0x45;
+pub(crate) const VERSION_IHL: u8 = 0x45;
 
 macro_rules! layouts {
     ($( $(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* } )*) => {

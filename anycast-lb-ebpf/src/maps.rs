@@ -2,7 +2,8 @@
 //! tables and keep counters of its own.
 
 use anycast_lb_common::abi::{
-    ARENA_SLOTS, AllTables, CpuCounters, FRAGMENT_SLOT_BITS, HOP_LIMIT_WORDS, MAX_MEMBERS, MAX_VALUE, Member, Slot,
+    ARENA_SLOTS, AllTables, CpuCounters, FRAGMENT_SLOT_BITS, HOP_LIMIT_WORDS, MAX_MEMBERS, MAX_VALUE, Member,
+    Slot,
 };
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
@@ -18,7 +19,8 @@ pub static SLOTS: Array<Slot, { ARENA_SLOTS as usize }, MMAPABLE> = Array::new()
 #[btf_map]
 pub static MEMBERS: Array<[Member; MAX_MEMBERS as usize], 1, MMAPABLE> = Array::new();
 
-/// State of the limits on hops: theoretical arrival times.
+/// State of the limits, on a backend those on hops, on an ingress node those on ICMP: theoretical
+/// arrival times.
 #[btf_map]
 pub static HOP_LIMITS: Array<u64, { HOP_LIMIT_WORDS as usize }> = Array::new();
 

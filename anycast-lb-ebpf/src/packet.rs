@@ -2,18 +2,24 @@
 
 use core::arch::asm;
 
+use anycast_lb_common::mss;
 use anycast_lb_common::packet::Packet;
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use bytemuck::Pod;
+
+/// Where a packet may start in a frame, for the verifier: the longest tunnel header has 182 bytes.
+const MAX_START: usize = 0xff;
+/// Bytes that `bpf_csum_diff` takes before Linux 6.13.
+const MAX_SUM: usize = 512;
 
 pub(crate) struct Frame<'a>(pub(crate) &'a XdpContext);
 
 /// `start + at`, which the compiler cannot compute a second time: it would check one copy and use the other,
 /// and the verifier does not know that they are equal.
 #[inline(always)]
-fn sum(mut start: usize, at: usize) -> usize {
+fn place(mut start: usize, at: usize) -> usize {
     // SAFETY: arithmetic; a packet does not begin at address 0.
     unsafe {
         asm!("{start} += {at}", start = inout(reg) start, at = in(reg) at, options(pure, nomem, nostack));
@@ -32,7 +38,7 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = sum(self.0.data(), at);
+        let start = place(self.0.data(), at);
         if start + size_of::<T>() > self.0.data_end() {
             return None;
         }
@@ -44,7 +50,7 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn view_mut<T: Pod>(&mut self, at: usize) -> Option<&mut T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = sum(self.0.data(), at);
+        let start = place(self.0.data(), at);
         if start + size_of::<T>() > self.0.data_end() {
             return None;
         }
@@ -53,13 +59,32 @@ impl Packet for Frame<'_> {
     }
 
     #[inline(always)]
+    fn sum<const N: usize>(&self, at: usize, seed: u32) -> Option<u32> {
+        const { assert!(N.is_multiple_of(4) && N <= MAX_SUM) };
+        let bytes: &[u8; N] = self.view(at)?;
+        // SAFETY: the bytes lie inside the frame; the helper only reads.
+        let sum = unsafe {
+            bpf_csum_diff(core::ptr::null_mut(), 0, bytes.as_ptr().cast_mut().cast(), N as u32, seed)
+        };
+        Some(sum as u32)
+    }
+
+    #[inline(always)]
     fn move_start(&mut self, delta: i32) -> Option<()> {
         // SAFETY: the context is valid; the helper checks the room.
         (unsafe { bpf_xdp_adjust_head(self.0.as_ptr().cast(), delta) } == 0).then_some(())
     }
 
+    fn clamp_mss(&mut self, len: usize, fits: u64) {
+        // The verifier knows nothing of the length. In 32 bits it could not be subtracted from.
+        let start = opaque(self.len()).wrapping_sub(len) & MAX_START;
+        mss::clamp(self, start, fits);
+    }
+
     #[inline(always)]
     fn cut_end(&mut self, surplus: usize) -> Option<()> {
+        // Else the compiler may subtract pointers in 32 bits, where it only needs so many.
+        let surplus = opaque(surplus);
         // SAFETY: the context is valid; the helper checks the length.
         (unsafe { bpf_xdp_adjust_tail(self.0.as_ptr().cast(), -(surplus as i32)) } == 0).then_some(())
     }
@@ -77,7 +102,7 @@ impl Packet for Skb<'_> {
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = sum(self.0.data(), at);
+        let start = place(self.0.data(), at);
         if start + size_of::<T>() > self.0.data_end() {
             return None;
         }
@@ -89,6 +114,10 @@ impl Packet for Skb<'_> {
         None
     }
 
+    fn sum<const N: usize>(&self, _: usize, _: u32) -> Option<u32> {
+        None
+    }
+
     fn move_start(&mut self, _: i32) -> Option<()> {
         None
     }
@@ -96,4 +125,15 @@ impl Packet for Skb<'_> {
     fn cut_end(&mut self, _: usize) -> Option<()> {
         None
     }
+}
+
+/// `x`, of which the compiler no longer knows how it relates to other values: it would drop a
+/// bounds check that another one implies, and the verifier does not follow such reasoning.
+#[inline(always)]
+pub(crate) fn opaque(mut x: usize) -> usize {
+    // An instruction, though none is needed: an empty one would have the place of the next, and the
+    // kernel refuses line information in which a place comes twice.
+    // SAFETY: copies the value onto itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) x, options(nomem, nostack, preserves_flags)) };
+    x
 }

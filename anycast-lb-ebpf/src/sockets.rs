@@ -1,11 +1,9 @@
 //! The sockets of this host, as the kernel tells.
 
 use anycast_lb_common::abi::HopLimits;
-use anycast_lb_common::rate::{TOTAL, admit};
 use anycast_lb_common::sockets::{Remembered, Sockets, TcpSocket, Tuple, state};
 use anycast_lb_common::wire::Tcp;
 use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, bpf_sock, bpf_sock_tuple};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::{
     bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_request_sock,
     bpf_skc_to_tcp_timewait_sock, bpf_tcp_check_syncookie,
@@ -13,8 +11,8 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::{EbpfContext as _, Global};
 use bytemuck::Pod;
 
-use crate::maps::HOP_LIMITS;
-use crate::packet::Frame;
+use crate::limits;
+use crate::packet::{Frame, opaque};
 
 /// Where `struct tcp_request_sock` has `snt_isn`, read from the kernel's type information when the
 /// program is loaded; 0 = not known.
@@ -139,22 +137,8 @@ impl Sockets for Frame<'_> {
 
     #[inline(always)]
     fn admit_hop(&self, word: u32, limits: &HopLimits) -> bool {
-        // SAFETY: a helper without preconditions.
-        let now = unsafe { bpf_ktime_get_ns() };
-        take(word, now, limits.prefix_interval, limits.prefix_burst)
-            && take(TOTAL, now, limits.total_interval, limits.total_burst)
+        limits::admit(word, limits)
     }
-}
-
-/// `x`, of which the compiler no longer knows how it relates to other values: it would drop a
-/// bounds check that another one implies, and the verifier does not follow such reasoning.
-#[inline(always)]
-fn opaque(mut x: usize) -> usize {
-    // An instruction, though none is needed: an empty one would have the place of the next, and the
-    // kernel refuses line information in which a place comes twice.
-    // SAFETY: copies the value onto itself.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) x, options(nomem, nostack, preserves_flags)) };
-    x
 }
 
 #[inline(always)]
@@ -164,47 +148,3 @@ fn tuple<const N: usize>(flow: &Tuple<N>) -> *mut bpf_sock_tuple {
 
 /// `BPF_F_CURRENT_NETNS` as the helpers take it.
 const CURRENT_NETNS: u64 = BPF_F_CURRENT_NETNS as i64 as u64;
-
-/// Two CPUs may admit a packet each at the same moment: they then exchange the word again.
-const ATTEMPTS: u32 = 4;
-
-#[inline(always)]
-fn take(index: u32, now: u64, interval: u64, burst: u64) -> bool {
-    if interval == 0 {
-        return true;
-    }
-    let Some(word) = HOP_LIMITS.get_ptr_mut(index) else { return false };
-    // SAFETY: a valid element of the map.
-    let mut arrival = unsafe { word.read_volatile() };
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        let Some(next) = admit(arrival, now, interval, burst) else { return false };
-        let found = compare_exchange(word, arrival, next);
-        if found == arrival {
-            return true;
-        }
-        arrival = found;
-        attempt += 1;
-    }
-    // There was room each time, and others took it at the same moments: at most a packet for each of
-    // them too many goes on. To drop it would break a living flow.
-    true
-}
-
-/// Atomically puts `new` where `old` is; returns what was there.
-#[inline(always)]
-fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
-    let found: u64;
-    // SAFETY: `word` is a valid element of a map. The instruction (BPF ISA v3) takes the expected
-    // value in r0 and leaves what it found there.
-    unsafe {
-        core::arch::asm!(
-            "r0 = cmpxchg_64(r1 + 0, r0, r2)",
-            inlateout("r0") old => found,
-            in("r1") word,
-            in("r2") new,
-            options(nostack),
-        );
-    }
-    found
-}

@@ -3,11 +3,13 @@
 use core::arch::asm;
 
 use anycast_lb_common::abi::{
-    AddressEntry, AllTables, Buffer, Member, MemberNumber, PrefixEntry, ServiceEntry, Slot, VipEntry, VipNumber,
+    AddressEntry, AllTables, Buffer, HopLimits, Member, MemberNumber, PrefixEntry, ServiceEntry, Slot,
+    VipEntry, VipNumber,
 };
 use anycast_lb_common::tables::Tables;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
+use crate::limits;
 use crate::maps::{FRAGMENTS, MEMBERS, SLOTS, TABLES};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
@@ -22,7 +24,6 @@ impl Maps {
         TABLES.get(0).map(Maps)
     }
 }
-
 
 /// Reads a word that the daemon may be replacing, exactly once.
 #[inline(always)]
@@ -119,5 +120,9 @@ impl Tables for Maps {
     fn seconds(&self) -> u64 {
         // SAFETY: a helper without preconditions.
         (unsafe { bpf_ktime_get_ns() }) / NS_PER_SECOND
+    }
+    #[inline(always)]
+    fn admit_icmp(&self, word: u32, limits: &HopLimits) -> bool {
+        limits::admit(word, limits)
     }
 }

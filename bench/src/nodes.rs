@@ -240,7 +240,8 @@ fn member(address: IpAddr, pop: Option<&str>) -> Backend {
 
 fn service_at(address: IpAddr, pool: &str) -> Vip {
     let key = VipKey { address, port: Some(PORT), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.to_owned(), second_chance: true, hash: FlowHash::default(), quic: false }
+    let (pool, hash) = (pool.to_owned(), FlowHash::default());
+    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false }
 }
 
 fn way(backend: IpAddr) -> Resolution {

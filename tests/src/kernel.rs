@@ -77,7 +77,11 @@ impl Kernel {
     }
 
     /// Writes the one element, of `WORDS` words, of a map: what is at which offset.
-    fn write_value<const WORDS: usize>(&mut self, name: &str, parts: &[(usize, &[u8])]) -> anyhow::Result<()> {
+    fn write_value<const WORDS: usize>(
+        &mut self,
+        name: &str,
+        parts: &[(usize, &[u8])],
+    ) -> anyhow::Result<()> {
         let mut value = bytemuck::zeroed_box::<[u64; WORDS]>();
         let bytes = bytemuck::bytes_of_mut(&mut *value);
         for (offset, part) in parts {

@@ -2,6 +2,7 @@
 //! through a program: [`native`], the packet logic on the host, and [`kernel`], the released object
 //! under `BPF_PROG_TEST_RUN`.
 
+pub mod echo;
 pub mod gate;
 pub mod kernel;
 pub mod lookups;

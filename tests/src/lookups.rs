@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use anycast_lb_common::abi::{
-    AddressEntry, Buffer, Member, MemberNumber, PrefixEntry, Program, ServiceEntry, Slot, VipEntry, VipNumber,
+    AddressEntry, Buffer, HopLimits, Member, MemberNumber, PrefixEntry, Program, ServiceEntry, Slot,
+    VipEntry, VipNumber,
 };
 use anycast_lb_common::host::{Frame, TableSet};
 use anycast_lb_common::tables::Tables;
@@ -79,5 +80,9 @@ impl Tables for Counted<'_> {
 
     fn seconds(&self) -> u64 {
         self.look().seconds()
+    }
+
+    fn admit_icmp(&self, word: u32, limits: &HopLimits) -> bool {
+        self.look().admit_icmp(word, limits)
     }
 }

@@ -29,8 +29,11 @@ mod tests {
     use anycast_lb_common::abi::{Kind, VERDICTS, Verdict};
     use anycast_lb_common::relay;
 
+    use anyhow::Context as _;
+
     use super::*;
-    use crate::scenario::{Scenario, Vector};
+    use crate::echo;
+    use crate::scenario::{Mode, Scenario, Vector};
 
     #[test]
     fn every_vector_comes_out_as_scapy_says() -> anyhow::Result<()> {
@@ -45,6 +48,18 @@ mod tests {
             if v.verdict != Verdict::NoHeadroom {
                 assert_eq!(hex(&output), hex(&v.output), "{}", v.name);
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_sequence_number_of_an_echo_is_answered_right() -> anyhow::Result<()> {
+        let tables = Scenario::load()?.tables(Program::Ingress, Mode::Plain)?;
+        for request in echo::requests() {
+            let request = request?;
+            let (outcome, reply) = run(Program::Ingress, &tables, &request, 0);
+            assert_eq!(outcome.verdict, Verdict::EchoReply, "{}", hex(&request));
+            echo::check(&request, &reply).with_context(|| hex(&request))?;
         }
         Ok(())
     }

@@ -73,6 +73,8 @@ struct Vip {
     quic_config: Option<u8>,
     #[serde(default)]
     server_id_length: u8,
+    #[serde(default)]
+    mss_clamp: bool,
 }
 
 #[derive(Deserialize)]
@@ -274,7 +276,8 @@ impl Scenario {
             let pool = *pools.get(vip.pool.as_str()).with_context(|| format!("pool {}", vip.pool))?;
             let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
             let quic = if vip.quic_config.is_some() { VipFlags::QUIC } else { 0 };
-            let flags = second_chance | quic | vip.hashed_parts()?;
+            let mss_clamp = if vip.mss_clamp { VipFlags::MSS_CLAMP } else { 0 };
+            let flags = second_chance | quic | mss_clamp | vip.hashed_parts()?;
             let server_ids =
                 ServerIds { config: vip.quic_config.unwrap_or_default(), len: vip.server_id_length };
             tables.vips.push(VipEntry { pool, flags, server_ids, ..VipEntry::default() });

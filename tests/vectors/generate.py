@@ -14,8 +14,8 @@ import sys
 
 from scapy.all import (
     ARP, Dot1AD, Dot1Q, Ether, GRE, ICMP, IP, IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment,
-    IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NS, PadN, Raw,
-    SCTP, TCP, UDP,
+    IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NS,
+    ICMPv6PacketTooBig, ICMPv6ParamProblem, ICMPv6TimeExceeded, PadN, Raw, SCTP, TCP, UDP,
 )
 
 M64 = (1 << 64) - 1
@@ -52,6 +52,11 @@ POOLS = {
     "quic-ipip": {"encap": "ipip", "address": BACKEND, "table": "none", "servers": {"4d": "10.0.0.77"}},
     "quic-l2": {"encap": "l2", "address": BACKEND, "table": "empty", "servers": {"4d": "10.0.0.77"}},
     "quic-leaving": {"encap": "gue", "address": None, "hops": ["10.0.0.12"], "servers": {"000c": "10.0.0.12"}},
+    "narrow6": {"encap": "gue", "address": BACKEND6, "mtu": 1400},
+    "narrow-l2": {"encap": "l2", "address": BACKEND, "mtu": 1400},
+    "clamped": {"encap": "gue", "address": BACKEND, "mtu": 1500},
+    "clamped6": {"encap": "gue", "address": BACKEND6, "mtu": 1500},
+    "clamped-ipip": {"encap": "ipip", "address": BACKEND, "mtu": 1500},
     "unresolved": {"encap": "gue", "address": BACKEND, "resolved": False},
     "empty": {"table": "empty"},
     "none": {"table": "none"},
@@ -67,9 +72,19 @@ VIPS = [
     ("2001:db8:0:1::3", None, "any", "ipip6"), ("2001:db8:0:1::4", 80, "tcp", "ipip4"),
     ("2001:db8:0:1::5", 80, "tcp", "l2-6"),
 ]
+VIPS += [
+    ("203.0.113.8", 80, "udp", "narrow"), ("203.0.113.9", 80, "tcp", "narrow6"), ("203.0.113.10", 80, "tcp", "narrow-l2"),
+    ("2001:db8:0:1::8", 80, "tcp", "narrow"), ("2001:db8:0:1::9", 80, "tcp", "narrow6"),
+]
+CLAMPED = [
+    ("203.0.113.40", 80, "tcp", "clamped"), ("203.0.113.40", 80, "udp", "clamped"), ("203.0.113.41", 80, "tcp", "clamped6"),
+    ("203.0.113.42", 80, "tcp", "clamped-ipip"), ("2001:db8:0:1::40", 80, "tcp", "clamped"),
+    ("2001:db8:0:1::41", 80, "tcp", "clamped6"),
+]
 SECOND_CHANCE = [
     ("203.0.113.26", 80, "tcp", "narrow-listed"), ("203.0.113.26", 80, "udp", "narrow-listed"),
     ("203.0.113.27", 80, "tcp", "narrow-listed6"),
+    ("2001:db8:0:1::20", 80, "tcp", "listed6"),
     ("203.0.113.20", 80, "tcp", "listed"), ("203.0.113.20", 80, "udp", "listed"), ("203.0.113.21", 80, "tcp", "listed6"),
     ("203.0.113.21", 80, "udp", "listed6"), ("203.0.113.22", 80, "tcp", "listed-ipip"),
     ("203.0.113.23", 80, "tcp", "leaving"), ("203.0.113.23", 80, "udp", "leaving"),
@@ -171,15 +186,17 @@ def final_protocol(ip):
     return bytes(ip)[9] if ip.version == 4 else bytes(ip)[6]
 
 
-def tunnelled(ip, pool, address=None, hops=(), first=None):
+def tunnelled(ip, pool, address=None, hops=(), first=None, about=None):
     """What the ingress makes of the IP packet `ip` for the backend of `pool`, or the one at `address`.
-    Fragments have the hash of the `first` one, of which the upper half is remembered and stands for both."""
+    Fragments have the hash of the `first` one, of which the upper half is remembered and stands for both;
+    an ICMP error has that of the client's packets of the flow it is `about`."""
     spec = dict(POOLS[pool])
     spec["address"] = address or spec["address"]
     inner = bytes(ip)
     v6 = ip.version == 6
-    sport, dport = ports_of(first or ip)
-    h = flow_hash(ip.src, ip.dst, sport, dport, final_protocol(first or ip))
+    hashed = first or about or ip
+    sport, dport = ports_of(hashed)
+    h = flow_hash(hashed.src, hashed.dst, sport, dport, final_protocol(hashed))
     if first is not None:
         h = h >> 32 << 32 | h >> 32
     number = 41 if v6 else 4
@@ -242,9 +259,9 @@ def vector(name, program, packet, verdict, out=None, **variant):
     })
 
 
-def forwards(name, ip, pool, verdict, frame=None, address=None, hops=(), first=None, **variant):
+def forwards(name, ip, pool, verdict, frame=None, address=None, hops=(), first=None, about=None, **variant):
     ip = ip.__class__(bytes(ip))  # lengths and checksums as they stand on the wire
-    vector(name, "ingress", frame or client(ip), verdict, tunnelled(ip, pool, address, hops, first), **variant)
+    vector(name, "ingress", frame or client(ip), verdict, tunnelled(ip, pool, address, hops, first, about), **variant)
 
 
 def drops(name, packet, verdict, program="ingress"):
@@ -348,7 +365,7 @@ for n in (0, 3, 6, 7):
     room = IP(src=CLIENT, dst="203.0.113.27") / TCP(sport=1, dport=80) / Raw(b"m" * (700 - 56 - 40 - 16 * n - (n % 2)))
     forwards(f"room for {n} hops of seven over v6", room, "narrow-listed6", "forwarded_gue", hops=LISTED6[:n])
 drops("not even room without hops", client(IP(src=CLIENT, dst="203.0.113.26") / TCP(sport=1, dport=80)
-                                           / Raw(b"m" * (600 - 36 - 40 + 1))), "too_big")
+                                           / Raw(b"m" * (600 - 36 - 40 + 1))), "too_big_no_df")
 for n, hops in ((4, LISTED + [BACKEND]), (3, []), (0, [])):
     room = IP(src=CLIENT, dst="203.0.113.26") / UDP(sport=777, dport=80) / Raw(b"m" * (600 - 36 - 28 - 4 * n))
     forwards(f"udp, room for {n} hops of four", room, "narrow-listed", "forwarded_gue", hops=hops)
@@ -555,8 +572,6 @@ drops("table outside the arena", client(tcp4("203.0.113.6", 82)), "bad_table")
 drops("no neighbour", client(tcp4("203.0.113.7", 80)), "no_neighbour")
 fits = IP(src=CLIENT, dst="203.0.113.8") / TCP(sport=1, dport=80) / Raw(b"m" * (600 - 36 - 40))
 forwards("fits exactly", fits, "narrow", "forwarded_gue")
-drops("one byte too big", client(IP(src=CLIENT, dst="203.0.113.8") / TCP(sport=1, dport=80)
-                                 / Raw(b"m" * (600 - 36 - 40 + 1))), "too_big")
 
 vector("unmatched port, passed", "ingress", client(tcp4("203.0.113.1", 22)), "unmatched_pass", mode="unmatched-pass")
 vector("unmatched address, passed", "ingress", client(tcp6("2001:db8:0:1::ffff", 80)), "unmatched_pass", mode="unmatched-pass")
@@ -599,6 +614,245 @@ drops("echo to an address that is no vip", client(IP(src=CLIENT, dst="203.0.113.
 drops("echo to somebody else", client(IP(src=CLIENT, dst="10.0.0.2") / ICMP(type=8)), "not_vip")
 drops("echo reply to a vip", client(IP(src=CLIENT, dst="203.0.113.1") / ICMP(type=0)), "icmp_unsupported")
 drops("icmp cut short", client(IP(src=CLIENT, dst="203.0.113.1", proto=1) / Raw(b"\x08\0\0\0\0\0\0")), "truncated_transport")
+
+# --- ingress: icmp errors -----------------------------------------------------------------------
+
+ROUTER, ROUTER6 = "198.51.100.9", "2001:db8:9::1"
+
+
+def back(packet):
+    """The backend's packet of the flow that the client's `packet` is of."""
+    layer = TCP if TCP in packet else UDP if UDP in packet else None
+    ip = packet.__class__(src=packet.dst, dst=packet.src)
+    if layer is None:
+        return ip.__class__(bytes(ip / SCTP(sport=2, dport=1) / Raw(b"r" * 100)))
+    fields = {"sport": packet[layer].dport, "dport": packet[layer].sport}
+    return ip.__class__(bytes(ip / layer(**fields) / Raw(b"r" * 100)))
+
+
+def error4(quote, vip, **icmp):
+    return IP(bytes(IP(src=ROUTER, dst=vip, tos=0xC0) / ICMP(**icmp) / Raw(quote)))
+
+
+def error6(quote, vip, icmp):
+    return IPv6(bytes(IPv6(src=ROUTER6, dst=vip) / icmp / Raw(quote)))
+
+
+FLOW4, FLOW6 = tcp4("203.0.113.20", 80), tcp6("2001:db8:0:1::20", 80)
+QUOTE4, QUOTE6 = bytes(back(FLOW4)), bytes(back(FLOW6))
+LISTED_V6 = {"hops": LISTED6, "about": FLOW6}
+for name, icmp in {
+    "port unreachable": {"type": 3, "code": 3}, "fragmentation needed": {"type": 3, "code": 4, "nexthopmtu": 1400},
+    "time exceeded": {"type": 11, "code": 0}, "parameter problem": {"type": 12, "code": 0, "ptr": 9},
+}.items():
+    forwards(f"{name}, eight bytes quoted", error4(QUOTE4[:28], "203.0.113.20", **icmp), "listed", "forwarded_gue",
+             hops=LISTED, about=FLOW4)
+    forwards(f"{name}, all quoted", error4(QUOTE4, "203.0.113.20", **icmp), "listed", "forwarded_gue", hops=LISTED,
+             about=FLOW4)
+for name, icmp in {
+    "destination unreachable": ICMPv6DestUnreach(code=4), "packet too big": ICMPv6PacketTooBig(mtu=1300),
+    "time exceeded": ICMPv6TimeExceeded(code=0), "parameter problem": ICMPv6ParamProblem(ptr=6),
+}.items():
+    forwards(f"{name}, eight bytes quoted, v6", error6(QUOTE6[:48], "2001:db8:0:1::20", icmp), "listed6", "forwarded_gue",
+             **LISTED_V6)
+    forwards(f"{name}, all quoted, v6", error6(QUOTE6, "2001:db8:0:1::20", icmp), "listed6", "forwarded_gue", **LISTED_V6)
+TOO_BIG = {"type": 3, "code": 4, "nexthopmtu": 1400}
+about = udp4("203.0.113.20", 80)
+forwards("an error about udp comes back to the owner", error4(bytes(back(about))[:28], "203.0.113.20", **TOO_BIG), "listed",
+         "forwarded_gue", hops=LISTED + [BACKEND], about=about)
+about = tcp4("203.0.113.23", 80)
+forwards("all are leaving: an error about a flow that lives", error4(bytes(back(about))[:28], "203.0.113.23", **TOO_BIG),
+         "leaving", "forwarded_gue", address="10.0.0.12", hops=["10.0.0.13"], about=about)
+about = tcp4("203.0.113.24", 80)
+forwards("an error while the seed is being changed", error4(bytes(back(about))[:28], "203.0.113.24", **TOO_BIG), "reseeded",
+         "forwarded_gue", hops=["10.0.0.19", "10.0.0.12"], mode="seed-change", about=about)
+about = IP(src=CLIENT, dst="203.0.113.3") / SCTP(sport=1, dport=2)
+forwards("an error about a protocol without ports", error4(bytes(back(about))[:28], "203.0.113.3", **TOO_BIG), "ipip6",
+         "forwarded_ipip", about=about)
+quote = bytes(IP(src="203.0.113.20", dst=CLIENT, options=[IPOption(b"\x01" * 40)]) / TCP(sport=80, dport=51234))
+forwards("an error that quotes ip options", error4(quote[:68], "203.0.113.20", **TOO_BIG), "listed", "forwarded_gue",
+         hops=LISTED, about=FLOW4)
+forwards("an error that quotes a first fragment", error4(bytes(IP(src="203.0.113.20", dst=CLIENT, flags="MF")
+         / TCP(sport=80, dport=51234))[:28], "203.0.113.20", **TOO_BIG), "listed", "forwarded_gue", hops=LISTED, about=FLOW4)
+error = error4(QUOTE4[:28], "203.0.113.20", **TOO_BIG)
+forwards("an error with ip options of its own", IP(bytes(IP(src=ROUTER, dst="203.0.113.20",
+         options=[IPOption(b"\x94\x04\0\0")]) / ICMP(**TOO_BIG) / Raw(QUOTE4[:28]))), "listed", "forwarded_gue",
+         hops=LISTED, about=FLOW4)
+forwards("an error in two vlan tags, padding behind", error, "listed", "forwarded_gue", hops=LISTED, about=FLOW4,
+         frame=bytes(client(Dot1AD(vlan=7) / Dot1Q(vlan=100) / error)) + b"\0" * 9)
+quote = bytes(IPv6(src="2001:db8:0:1::20", dst=CLIENT6) / IPv6ExtHdrFragment(offset=0, m=1, id=7)
+              / TCP(sport=80, dport=51234))
+too_big6 = ICMPv6PacketTooBig(mtu=1300)
+forwards("an error that quotes a first fragment, v6", error6(quote[:56], "2001:db8:0:1::20", too_big6), "listed6",
+         "forwarded_gue", **LISTED_V6)
+drops("an error that quotes half a fragment header", client(error6(quote[:44], "2001:db8:0:1::20", too_big6)),
+      "icmp_error_quote")
+later = bytes(IPv6(src="2001:db8:0:1::20", dst=CLIENT6) / IPv6ExtHdrFragment(offset=9, id=7, nh=6) / Raw(b"abcdefgh"))
+drops("an error that quotes a later fragment, v6", client(error6(later, "2001:db8:0:1::20", too_big6)), "icmp_error_quote")
+for port in (53, 54):
+    about = IP(src=CLIENT, dst="203.0.113.30") / UDP(sport=777, dport=port)
+    forwards(f"an error about a flow hashed by source, {port}", error4(bytes(back(about))[:28], "203.0.113.30", **TOO_BIG),
+             "gue4", "forwarded_gue", about=about)
+about = IPv6(src=CLIENT6, dst="2001:db8:0:1::31") / TCP(sport=777, dport=80)
+forwards("an error about a flow hashed by source and port, v6", error6(bytes(back(about))[:48], "2001:db8:0:1::31", too_big6),
+         "gue4", "forwarded_gue", about=about)
+about = IP(src=CLIENT, dst="203.0.113.26") / UDP(sport=777, dport=80)
+for n, hops in ((4, LISTED + [BACKEND]), (3, [])):
+    forwards(f"an error about udp, room for {n} hops of four", error4(bytes(back(about))[:28] + b"q" * (600 - 36 - 56 - 4 * n),
+             "203.0.113.26", **TOO_BIG), "narrow-listed", "forwarded_gue", hops=hops, about=about)
+about = IP(src=CLIENT, dst="203.0.113.26") / TCP(sport=777, dport=80)
+forwards("an error about tcp, room for 2 hops of three", error4(bytes(back(about))[:28] + b"q" * (600 - 36 - 56 - 4 * 2),
+         "203.0.113.26", **TOO_BIG), "narrow-listed", "forwarded_gue", hops=LISTED[:2], about=about)
+for length in (0, 1, 19, 20, 27):
+    drops(f"an error that quotes {length} bytes", client(error4(QUOTE4[:length], "203.0.113.20", **TOO_BIG)),
+          "icmp_error_quote")
+    drops(f"an error that quotes {length} bytes, padding behind",
+          bytes(client(error4(QUOTE4[:length], "203.0.113.20", **TOO_BIG))) + QUOTE4[length:], "icmp_error_quote")
+for length in (0, 39, 40, 47):
+    drops(f"an error that quotes {length} bytes, v6", client(error6(QUOTE6[:length], "2001:db8:0:1::20", too_big6)),
+          "icmp_error_quote")
+drops("an error about a packet that was sent to the vip", client(error4(bytes(FLOW4)[:28], "203.0.113.20", **TOO_BIG)),
+      "icmp_error_quote")
+drops("an error about another vip's packet", client(error4(QUOTE4[:28], "203.0.113.1", **TOO_BIG)), "icmp_error_quote")
+drops("an error about another vip's packet, v6", client(error6(QUOTE6[:48], "2001:db8:0:1::1", too_big6)),
+      "icmp_error_quote")
+drops("an error that quotes a later fragment", client(error4(bytes(IP(src="203.0.113.20", dst=CLIENT, proto=6, frag=9)
+      / Raw(b"abcdefgh")), "203.0.113.20", **TOO_BIG)), "icmp_error_quote")
+drops("an error that quotes version 6", client(error4(b"\x65" + QUOTE4[1:], "203.0.113.20", **TOO_BIG)), "icmp_error_quote")
+drops("an error that quotes version 4, v6", client(error6(b"\x40" + QUOTE6[1:], "2001:db8:0:1::20", too_big6)),
+      "icmp_error_quote")
+drops("an error about no service's packet", client(error4(bytes(back(tcp4("203.0.113.20", 81)))[:28], "203.0.113.20",
+      **TOO_BIG)), "icmp_error_service")
+drops("an error about no service's packet, v6", client(error6(bytes(back(tcp6("2001:db8:0:1::20", 81))),
+      "2001:db8:0:1::20", too_big6)), "icmp_error_service")
+drops("an error about our echo reply", client(error4(bytes(IP(src="203.0.113.20", dst=CLIENT) / ICMP(type=0)),
+      "203.0.113.20", type=3, code=1)), "icmp_error_service")
+vector("an error about no service's packet, passed", "ingress", client(error4(bytes(back(tcp4("203.0.113.20", 81))),
+       "203.0.113.20", **TOO_BIG)), "unmatched_pass", mode="unmatched-pass")
+drops("a fragment of an error", client(IP(src=ROUTER, dst="203.0.113.20", flags="MF") / ICMP(**TOO_BIG) / Raw(QUOTE4)),
+      "fragment")
+drops("source quench", client(error4(QUOTE4[:28], "203.0.113.20", type=4)), "icmp_unsupported")
+drops("an unknown error, v6", client(IPv6(src=ROUTER6, dst="2001:db8:0:1::20", nh=58)
+      / Raw(b"\x05\0\0\0\0\0\0\0" + QUOTE6[:48])), "icmp_unsupported")
+
+# --- ingress: what does not fit -----------------------------------------------------------------
+
+
+def answered(name, ip, mtu, frame=None, ether=None, **variant):
+    """The sender is told that `mtu` bytes fit."""
+    ip = ip.__class__(bytes(ip))
+    if ip.version == 4:
+        answer = IP(src=ip.dst, dst=ip.src, tos=0xC0, id=0, flags="DF", ttl=64) / ICMP(type=3, code=4, nexthopmtu=mtu)
+        answer = answer / Raw(bytes(ip)[:544])
+    else:
+        answer = IPv6(src=ip.dst, dst=ip.src, tc=0xC0, hlim=64) / ICMPv6PacketTooBig(mtu=mtu) / Raw(bytes(ip)[:1232])
+    ether = ether or Ether(src=NODE_MAC, dst=CLIENT_MAC)
+    vector(name, "ingress", frame or client(ip), "too_big_answered", ether / answer, **variant)
+
+
+def sized4(vip, length, **ip):
+    ip.setdefault("flags", "DF")
+    return IP(src=ip.pop("src", CLIENT), dst=vip, **ip) / TCP(sport=1, dport=80, flags="A") / Raw(bytes(i % 251 for i in range(length - 40)))
+
+
+def sized6(vip, length, **ip):
+    return IPv6(src=ip.pop("src", CLIENT6), dst=vip, **ip) / TCP(sport=1, dport=80, flags="A") / Raw(bytes(i % 251 for i in range(length - 60)))
+
+
+answered("does not fit", sized4("203.0.113.8", 1400), 564)
+answered("one byte too big", sized4("203.0.113.8", 565), 564)
+answered("does not fit over v6", sized4("203.0.113.9", 1345), 1344)
+forwards("fits exactly over v6", sized4("203.0.113.9", 1344), "narrow6", "forwarded_gue")
+answered("does not fit even without its hops", sized4("203.0.113.26", 565), 600 - 36 - 12)
+answered("does not fit even without its hops, udp", IP(src=CLIENT, dst="203.0.113.26", flags="DF")
+         / UDP(sport=777, dport=80) / Raw(b"m" * 900), 600 - 36 - 16)
+answered("does not fit even without its hops, over v6", sized4("203.0.113.27", 645), 700 - 56 - 7 * 16)
+answered("does not fit without a tunnel", sized4("203.0.113.10", 1401), 1400)
+answered("does not fit, odd length and padding", sized4("203.0.113.8", 1399), 564,
+         frame=bytes(client(sized4("203.0.113.8", 1399))) + b"\xee" * 7)
+answered("does not fit, with ip options", IP(src=CLIENT, dst="203.0.113.8", flags="DF", tos=0xB9, ttl=3,
+         options=[IPOption(b"\x94\x04\0\0")]) / UDP(sport=5, dport=80) / Raw(b"u" * 1000), 564)
+answered("does not fit, v6", sized6("2001:db8:0:1::9", 1345), 1344)
+answered("does not fit, v6, odd length and padding", sized6("2001:db8:0:1::9", 1399, tc=0xB8, fl=0xABCDE), 1344,
+         frame=bytes(client(sized6("2001:db8:0:1::9", 1399, tc=0xB8, fl=0xABCDE))) + b"\xee" * 7)
+answered("does not fit, v6, less than ipv6 wants", sized6("2001:db8:0:1::8", 1281), 1280)
+for tags, name in (([Dot1Q(vlan=100)], "one vlan tag"), ([Dot1AD(vlan=7), Dot1Q(vlan=100)], "two vlan tags")):
+    stack = tags[0] if len(tags) == 1 else tags[0] / tags[1]
+    for ip, mtu, number in ((IP(bytes(sized4("203.0.113.8", 1000))), 564, "v4"),
+                            (IPv6(bytes(sized6("2001:db8:0:1::9", 1390))), 1344, "v6")):
+        answered(f"does not fit, {name}, {number}", ip, mtu, frame=bytes(client(stack / ip)),
+                 ether=Ether(src=NODE_MAC, dst=CLIENT_MAC) / stack)
+answered("does not fit, a first fragment", sized4("203.0.113.8", 1000, flags="DF+MF"), 564)
+drops("does not fit, df clear", client(sized4("203.0.113.8", 1400, flags=0)), "too_big_no_df")
+drops("does not fit, a fragment with df clear", client(sized4("203.0.113.8", 1400, flags="MF")), "too_big_no_df")
+vector("does not fit, said too often", "ingress", client(sized4("203.0.113.8", 1400)), "too_big_limited", mode="no-hops")
+vector("does not fit, said too often, v6", "ingress", client(sized6("2001:db8:0:1::9", 1400)), "too_big_limited",
+       mode="no-hops")
+FIRST_BIG = IP(bytes(sized4("203.0.113.8", 1000, flags="MF", id=0x77)))
+vector("does not fit, a later fragment", "ingress", client(IP(src=CLIENT, dst="203.0.113.8", proto=6, id=0x77, flags="DF",
+       frag=9) / Raw(b"f" * 1000)), "too_big", before=[bytes(client(FIRST_BIG)).hex()])
+for source in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "203.0.113.1"):
+    drops(f"does not fit, from {source}", client(sized4("203.0.113.8", 1400, src=source)), "too_big")
+for source in ("::", "::1", "ff02::1", "2001:db8:0:1::1"):
+    drops(f"does not fit, from {source}", client(sized6("2001:db8:0:1::9", 1400, src=source)), "too_big")
+drops("does not fit, sent to a group of stations",
+      Ether(src=CLIENT_MAC, dst="ff:ff:ff:ff:ff:ff") / sized4("203.0.113.8", 1400), "too_big")
+drops("does not fit, an icmp error", client(IP(src=ROUTER, dst="203.0.113.8", flags="DF") / ICMP(**TOO_BIG)
+      / Raw(bytes(IP(src="203.0.113.8", dst=CLIENT) / TCP(sport=80, dport=1) / Raw(b"r" * 600)))), "too_big")
+drops("does not fit, an icmp error, v6", client(error6(bytes(IPv6(src="2001:db8:0:1::9", dst=CLIENT6)
+      / TCP(sport=80, dport=1) / Raw(b"r" * 1300)), "2001:db8:0:1::9", too_big6)), "too_big")
+drops("does not fit, v6, and no sender goes lower", client(sized6("2001:db8:0:1::8", 1280)), "too_big")
+
+# --- ingress: the mss ---------------------------------------------------------------------------
+
+
+def clamps(name, vip, pool, before, after, flags="S", frame_of=None, **tcp):
+    """A segment with the TCP options `before` is sent on with `after`."""
+    def segment(options):
+        ip = IP(src=CLIENT, dst=vip) if "." in vip else IPv6(src=CLIENT6, dst=vip)
+        return ip.__class__(bytes(ip / TCP(sport=5, dport=80, flags=flags, options=options, **tcp)))
+    vector(name, "ingress", client(segment(before)), "forwarded_gue" if pool != "clamped-ipip" else "forwarded_ipip",
+           tunnelled(segment(after), pool))
+
+
+def linux(mss):
+    return [("MSS", mss), ("SAckOK", b""), ("Timestamp", (7, 0)), ("NOP", None), ("WScale", 7)]
+
+
+clamps("mss lowered", "203.0.113.40", "clamped", linux(1460), linux(1396))
+clamps("mss lowered, v6", "2001:db8:0:1::40", "clamped", linux(1440), linux(1376))
+clamps("mss lowered over v6", "203.0.113.41", "clamped6", linux(1460), linux(1292))
+clamps("mss lowered over v6, v6", "2001:db8:0:1::41", "clamped6", linux(8940), linux(1272))
+clamps("mss lowered in ipip", "203.0.113.42", "clamped-ipip", linux(1460), linux(1440))
+clamps("mss is the last option", "203.0.113.40", "clamped", [("SAckOK", b""), ("WScale", 7), ("NOP", None), ("MSS", 0xFFFF)],
+       [("SAckOK", b""), ("WScale", 7), ("NOP", None), ("MSS", 1396)])
+for count in (1, 2, 3):
+    clamps(f"mss behind {count} bytes of padding", "203.0.113.40", "clamped", [("NOP", None)] * count + [("MSS", 1460)],
+           [("NOP", None)] * count + [("MSS", 1396)])
+clamps("mss behind nine options", "203.0.113.40", "clamped", [("NOP", None)] * 9 + [("MSS", 1460)],
+       [("NOP", None)] * 9 + [("MSS", 1396)])
+for name, options in {
+    "mss behind ten options": [("NOP", None)] * 10 + [("MSS", 1460)], "mss that fits": linux(1396),
+    "mss of 0": linux(0), "no mss": [("SAckOK", b"")], "no option": [],
+    "mss behind the end": [("EOL", None)] * 4 + [("MSS", 1460)],
+    "mss of another length": [(2, b"\xff\xff\xff")], "mss behind an option without length": [(77, b"")],
+}.items():
+    clamps(name, "203.0.113.40", "clamped", options, options)
+syn = bytes(IP(src=CLIENT, dst="203.0.113.40") / TCP(sport=5, dport=80, flags="S", options=[("NOP", None)] * 4 + [("MSS", 1460)]))
+for name, options in {"zero": b"\x08\x00", "one": b"\x08\x01"}.items():
+    ip = IP(syn[:40] + options + syn[42:])
+    forwards(f"mss behind an option of length {name}", ip, "clamped", "forwarded_gue")
+forwards("tcp options reach beyond the packet", IP(bytes(IP(src=CLIENT, dst="203.0.113.40")
+         / TCP(sport=5, dport=80, flags="S", dataofs=15, options=[("MSS", 1460)]))), "clamped", "forwarded_gue")
+forwards("tcp header length too short", IP(bytes(IP(src=CLIENT, dst="203.0.113.40")
+         / TCP(sport=5, dport=80, flags="S", dataofs=2, options=[("MSS", 1460)]))), "clamped", "forwarded_gue")
+clamps("mss of a syn-ack", "203.0.113.40", "clamped", linux(1460), linux(1460), flags="SA")
+clamps("mss after the handshake", "203.0.113.40", "clamped", linux(1460), linux(1460), flags="A")
+clamps("mss where nobody asks for it", "203.0.113.1", "gue4", linux(8960), linux(8960))
+forwards("udp where mss is lowered", IP(src=CLIENT, dst="203.0.113.40") / UDP(sport=5, dport=80) / DATA, "clamped",
+         "forwarded_gue")
+first = IP(bytes(IP(src=CLIENT, dst="203.0.113.40", flags="MF") / TCP(sport=5, dport=80, flags="S", options=linux(1460))))
+forwards("mss of a fragment", first, "clamped", "forwarded_gue", first=first)
 
 # --- backend: what is taken ---------------------------------------------------------------------
 
@@ -800,7 +1054,8 @@ json.dump({
     + [{"address": a, "port": p, "protocol": r, "pool": q, "second_chance": True} for a, p, r, q in SECOND_CHANCE]
     + [{"address": a, "port": p, "protocol": r, "pool": q, "hash": parts} for a, p, r, q, parts in HASHED if q]
     + [{"address": a, "port": p, "protocol": r, "pool": q, "quic_config": c, "server_id_length": n, "hash": parts}
-       for a, p, r, q, c, n, parts in QUIC],
+       for a, p, r, q, c, n, parts in QUIC]
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "mss_clamp": True} for a, p, r, q in CLAMPED],
     "prefixes": PREFIXES, "senders": SENDERS, "locals": LOCALS, "vectors": vectors,
 }, sys.stdout, indent=1)
 print()

@@ -35,7 +35,8 @@ pub struct FlowKeys {
     pub finish: [u64; 2],
 }
 
-/// Limits on packets that a backend sends on to another; times in ns, an interval of 0 = no limit.
+/// Limits on packets that a backend sends on to another, or on ICMP errors that an ingress node sends;
+/// times in ns, an interval of 0 = no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct HopLimits {
@@ -50,8 +51,12 @@ pub struct HopLimits {
 }
 
 impl HopLimits {
-    /// As [`Self::total_interval`]: nothing is ever sent on.
+    /// As [`Self::total_interval`]: nothing is ever sent.
     pub const NEVER: u64 = u64::MAX;
+
+    /// Of an ingress node that tells senders what fits: those of one /24 (IPv6: /56) 100 times a second,
+    /// all together 1,000 times. Once is enough for a sender that listens, for minutes.
+    pub const PATH_MTU: HopLimits = HopLimits::per_second(100, 1000);
 
     /// So many packets a second of one client prefix, and of all together (neither 0), with bursts
     /// of a second's worth.
@@ -84,7 +89,7 @@ pub struct Buffer {
     pub keys: FlowKeys,
     /// Flow hash keys of the previous seed, while the seed is being changed.
     pub previous_keys: FlowKeys,
-    /// Limits on hops; on backends.
+    /// Limits on hops; on an ingress node, on telling senders that a packet does not fit.
     pub hop_limits: HopLimits,
     /// Salt of the cuckoo hashes; no secret.
     pub salt: u64,
@@ -180,6 +185,8 @@ impl VipFlags {
     pub const HASH_DESTINATION_PORT: u16 = 8;
     /// All parts that can be named.
     pub const HASHED_PARTS: u16 = Self::HASH_SOURCE | Self::HASH_SOURCE_PORT | Self::HASH_DESTINATION_PORT;
+    /// The MSS that a SYN offers is lowered to what fits a tunnel to the backend.
+    pub const MSS_CLAMP: u16 = 16;
     /// UDP is QUIC whose connection IDs name the backend, as [`VipEntry::server_ids`] says.
     pub const QUIC: u16 = 32;
     /// Whatever makes the flow of a packet something else than its whole 5-tuple, in one test.

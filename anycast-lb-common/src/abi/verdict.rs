@@ -67,6 +67,7 @@ verdicts! {
     ForwardedL2, "forwarded_l2", Ingress, Transmit, "Sent to a backend by rewriting the MAC addresses.";
     ForwardedQuic, "forwarded_quic", Ingress, Transmit, "Sent to the backend that a QUIC connection ID names, by the encapsulation of its pool.";
     EchoReply, "echo_reply", Ingress, Transmit, "An ICMP echo request to a VIP, answered here.";
+    TooBigAnswered, "too_big_answered", Ingress, Transmit, "Does not fit the path to the backend once encapsulated: the sender was told what does.";
     NotIp, "not_ip", Ingress, Pass, "Neither IPv4 nor IPv6: ARP, LLDP and the like.";
     NotVip, "not_vip", Ingress, Pass, "The destination is none of our VIPs and in none of our prefixes.";
     UnmatchedPass, "unmatched_pass", Ingress, Pass, "No service matches and unmatched = \"pass\".";
@@ -79,12 +80,16 @@ verdicts! {
     TruncatedTransport, "truncated_transport", Ingress, Drop, "The packet ends inside its TCP, UDP or ICMP header.";
     ExtensionHeaders, "extension_headers", Ingress, Drop, "More IPv6 extension headers than we follow, or one cut short.";
     Fragment, "fragment", Ingress, Drop, "A fragment to a VIP whose first one has not come this way lately, or one of ICMP.";
-    IcmpUnsupported, "icmp_unsupported", Ingress, Drop, "ICMP to a VIP that is not an echo request.";
+    IcmpUnsupported, "icmp_unsupported", Ingress, Drop, "ICMP to a VIP that is neither an echo request nor an error.";
+    IcmpErrorQuote, "icmp_error_quote", Ingress, Drop, "An ICMP error to a VIP that does not quote enough of a packet from that VIP.";
+    IcmpErrorService, "icmp_error_service", Ingress, Drop, "An ICMP error to a VIP about a packet that no VIP of that protocol and port has sent.";
     EchoSource, "echo_source", Ingress, Drop, "An echo request from an address that cannot be answered (multicast, loopback, zero, a VIP), or sent to a group.";
     EmptyTable, "empty_table", Ingress, Drop, "The VIP's pool has no backend for new flows.";
     BadTable, "bad_table", Ingress, Drop, "A table names what does not exist: a fault of the controller.";
     NoNeighbour, "no_neighbour", Ingress, Drop, "The route or the MAC address of the backend is not known.";
-    TooBig, "too_big", Ingress, Drop, "Does not fit the path to the backend once encapsulated.";
+    TooBig, "too_big", Ingress, Drop, "Does not fit the path to the backend once encapsulated, and the sender must not be told: an ICMP error, a later fragment, a source that cannot be answered, or what every path should carry.";
+    TooBigNoDf, "too_big_no_df", Ingress, Drop, "Does not fit the path to the backend once encapsulated, and does not forbid fragmentation: its sender does not ask for the path MTU.";
+    TooBigLimited, "too_big_limited", Ingress, Drop, "Does not fit the path to the backend once encapsulated, and the limit on telling so is reached.";
     NoHeadroom, "no_headroom", Ingress, Drop, "The driver left no room for the outer header, or refused to resize the frame.";
 
     DecapGue, "decap_gue", Backend, Pass, "GUE taken off, inner packet given to the kernel.";

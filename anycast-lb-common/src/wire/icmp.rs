@@ -1,4 +1,4 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443) echo.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo and errors.
 
 use bytemuck::{Pod, Zeroable};
 use network_types::ip::IpProto;
@@ -15,6 +15,12 @@ pub const ECHO_REPLY: u8 = 0;
 pub const ECHO_REQUEST_V6: u8 = 128;
 /// Echo reply, ICMPv6.
 pub const ECHO_REPLY_V6: u8 = 129;
+/// Destination unreachable.
+pub const UNREACHABLE: u8 = 3;
+/// Its code for "fragmentation needed and DF set".
+pub const FRAGMENTATION_NEEDED: u8 = 4;
+/// Packet too big, ICMPv6.
+pub const PACKET_TOO_BIG_V6: u8 = 2;
 
 /// The header of an echo message; that of an error has the same length, and the quoted packet
 /// behind it.
@@ -29,21 +35,21 @@ pub struct IcmpEcho {
     pub checksum: [u8; 2],
     /// Identifier.
     pub id: [u8; 2],
-    /// Sequence number.
+    /// Sequence number; in an error about a packet's size the MTU (RFC 1191, RFC 4443 §3.2).
     pub sequence: [u8; 2],
 }
 
-/// Whether the message reports an error about a packet it quotes: unreachable, source quench,
-/// time exceeded, parameter problem.
+/// Whether the message reports an error about a packet it quotes: unreachable, time exceeded,
+/// parameter problem. Not source quench, which RFC 6633 has abolished.
 #[inline(always)]
 pub fn is_error(message: &IcmpEcho) -> bool {
-    matches!(message.kind, 3 | 4 | 11 | 12)
+    matches!(message.kind, UNREACHABLE | 11 | 12)
 }
 
-/// The same for ICMPv6: all types below 128 (RFC 4443 §2.1).
+/// The same for ICMPv6: unreachable, packet too big, time exceeded, parameter problem.
 #[inline(always)]
 pub fn is_error_v6(message: &IcmpEcho) -> bool {
-    message.kind < 128
+    matches!(message.kind, 1 | PACKET_TOO_BIG_V6 | 3 | 4)
 }
 
 impl IcmpEcho {

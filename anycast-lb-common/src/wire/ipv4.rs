@@ -4,6 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 /// IP protocol number of IPv4 in IP (RFC 2003).
 pub const PROTOCOL_IPV4: u8 = network_types::ip::IpProto::Ipv4 as u8;
+/// "Don't fragment", in the flags word.
+pub const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" and the fragment offset, in the flags word.
 const FRAGMENT_BITS: u16 = 0x3fff;
 /// The fragment offset, in the flags word.
@@ -45,10 +47,16 @@ impl Ipv4 {
         (self.version_ihl as usize & 0xf) * 4
     }
 
+    /// Whether this is IPv4 at all.
+    #[inline(always)]
+    pub fn is_version_4(&self) -> bool {
+        self.version_ihl >> 4 == 4
+    }
+
     /// Whether version and lengths make sense.
     #[inline(always)]
     pub fn is_sane(&self) -> bool {
-        self.version_ihl >> 4 == 4 && self.version_ihl & 0xf >= 5 && self.header_len() <= self.total_len()
+        self.is_version_4() && self.version_ihl & 0xf >= 5 && self.header_len() <= self.total_len()
     }
 
     /// Bytes of header and payload.
@@ -67,6 +75,12 @@ impl Ipv4 {
     #[inline(always)]
     pub fn is_fragment(&self) -> bool {
         self.fragment_bits() != 0
+    }
+
+    /// Whether no router may fragment it.
+    #[inline(always)]
+    pub fn has_dont_fragment(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & DONT_FRAGMENT != 0
     }
 
     /// Identification, host order.

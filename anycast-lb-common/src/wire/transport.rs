@@ -38,6 +38,12 @@ impl Tcp {
     /// Acknowledge.
     pub const ACK: u8 = 0x10;
 
+    /// Bytes of the header with its options, as far as the header says.
+    #[inline(always)]
+    pub fn header_len(&self) -> usize {
+        (self.data_offset >> 4) as usize * 4
+    }
+
     /// SYN without ACK: the first packet of a connection.
     #[inline(always)]
     pub fn is_opening(&self) -> bool {

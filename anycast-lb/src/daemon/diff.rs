@@ -233,7 +233,10 @@ fn member_name(pool: &str, address: IpAddr) -> String {
 fn vip_detail(vip: &&Vip) -> String {
     let pool = if vip.pool.is_empty() { "-" } else { &vip.pool };
     let quic = if vip.quic { ", quic" } else { "" };
-    format!("pool {pool}, second_chance {}, hash {}{quic}", vip.second_chance, vip.hash)
+    format!(
+        "pool {pool}, second_chance {}, hash {}, mss_clamp {}{quic}",
+        vip.second_chance, vip.hash, vip.mss_clamp
+    )
 }
 
 fn pool_detail(pool: &Pool) -> String {
@@ -324,7 +327,7 @@ mod tests {
                 "setting hop_limits changed: 50000 packets a second of a client prefix, 500000 of all -> \
                  50000 packets a second of a client prefix, 0 of all",
                 "setting unmatched changed: drop -> pass",
-                "vip 203.0.113.1:443/tcp removed: pool web, second_chance true, hash 5-tuple",
+                "vip 203.0.113.1:443/tcp removed: pool web, second_chance true, hash 5-tuple, mss_clamp false",
                 "pool web changed: slots 1024 -> 2048",
                 "backend web 10.0.0.11 changed: weight 100 -> 50",
                 "backend web 10.0.0.12 removed: weight 100, state active, pop -",

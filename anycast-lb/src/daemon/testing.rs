@@ -67,6 +67,7 @@ pub fn config() -> Config {
             second_chance: true,
             hash: FlowHash::default(),
             quic: false,
+            mss_clamp: false,
         }],
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),

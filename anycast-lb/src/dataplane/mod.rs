@@ -330,9 +330,7 @@ impl Dataplane {
     /// Packets and bytes by pool and backend, in the order of the configuration.
     pub fn backend_counters(&self) -> Vec<(String, IpAddr, Counter)> {
         let members = self.names.members.iter();
-        members
-            .map(|m| (m.pool.clone(), m.address, self.counters.members.sum(m.number.into())))
-            .collect()
+        members.map(|m| (m.pool.clone(), m.address, self.counters.members.sum(m.number.into()))).collect()
     }
 
     /// What would become of the first packet of `flow`. Touches no live counter.

@@ -17,8 +17,8 @@ use aya_obj::Object;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::error::DataplaneError;
 use super::counters::{COUNTERS, Counters};
+use super::error::DataplaneError;
 use super::object::DECIDING;
 use super::sys;
 

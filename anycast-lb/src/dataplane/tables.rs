@@ -4,8 +4,8 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, AllTables, Control, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS,
-    Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, TableRef, VipEntry,
+    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, AllTables, Control, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES,
+    MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, TableRef, VipEntry,
 };
 use aya::Ebpf;
 use aya::maps::Map;

@@ -160,6 +160,9 @@ impl Tracer {
                 | Verdict::ForwardedL2
                 | Verdict::NoNeighbour
                 | Verdict::TooBig
+                | Verdict::TooBigAnswered
+                | Verdict::TooBigNoDf
+                | Verdict::TooBigLimited
         );
         if forwarded && self.member_count(guess.member) == before {
             return Err(DataplaneError::Trace(

@@ -88,6 +88,7 @@ mod tests {
             second_chance: true,
             hash: FlowHash::default(),
             quic: false,
+            mss_clamp: false,
         };
         let backend = Backend {
             address: IpAddr::from([10, 0, 0, 11]),

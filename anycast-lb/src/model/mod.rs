@@ -249,6 +249,8 @@ pub struct Vip {
     pub hash: FlowHash,
     /// Whether its packets are QUIC, and connection IDs name the backend.
     pub quic: bool,
+    /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
+    pub mss_clamp: bool,
 }
 
 /// How many packets a second a backend sends on to others that may hold their flow.

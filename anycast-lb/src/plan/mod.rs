@@ -95,7 +95,7 @@ pub struct Plan {
     pub keys: FlowKeys,
     /// Flow hash keys of the previous seed, while the seed is being changed.
     pub previous_keys: Option<FlowKeys>,
-    /// Limits on what a backend sends on.
+    /// Limits on what a backend sends on, or an ingress node tells senders about MTUs.
     pub hop_limits: HopLimits,
     /// Whether what no service matches is passed.
     pub unmatched_pass: bool,
@@ -135,7 +135,10 @@ pub fn plan(
         prefixes: plan_prefixes(config)?,
         keys: config.seed.as_ref().map_or_else(FlowKeys::zeroed, |seed| FlowKeys::from_seed(seed.0)),
         previous_keys: config.seed_previous.as_ref().map(|seed| FlowKeys::from_seed(seed.0)),
-        hop_limits: hop_limits(config.hop_limits),
+        hop_limits: match config.role {
+            Role::Ingress => HopLimits::PATH_MTU,
+            Role::Backend => hop_limits(config.hop_limits),
+        },
         unmatched_pass: config.unmatched_pass,
     })
 }
@@ -282,7 +285,8 @@ fn plan_vips(
             };
             let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
             let by_id = if quic.is_some() { VipFlags::QUIC } else { 0 };
-            let flags = second_chance | by_id | vip.hash.flags();
+            let mss_clamp = if vip.mss_clamp { VipFlags::MSS_CLAMP } else { 0 };
+            let flags = second_chance | by_id | mss_clamp | vip.hash.flags();
             let server_ids = quic.map(|quic| quic.ids).unwrap_or_default();
             Ok(PlannedVip {
                 number,

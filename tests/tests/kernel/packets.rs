@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use anycast_lb_common::Outcome;
 use anycast_lb_common::abi::{HopLimits, Kind, Program, VERDICTS, Verdict};
+use anycast_lb_tests::echo;
 use anycast_lb_tests::kernel::{Action, Kernel};
 use anycast_lb_tests::native;
 use anycast_lb_tests::random::Random;
 use anycast_lb_tests::scenario::{Mode, Scenario, Vector};
+use anyhow::Context as _;
 
 /// Traffic control's test run refuses frames that end inside an IP header; no hop does.
 const MIN_RELAY_FRAME: usize = 14 + 40;
@@ -193,5 +195,51 @@ fn a_prefix_has_its_hops_and_then_no_more() -> anyhow::Result<()> {
         assert_eq!(kernel.packets(Verdict::Hop)?, sent_on, "after 192.0.{third_byte}.0/24");
     }
     assert_eq!(kernel.packets(Verdict::HopLimited)?, 300 - 15);
+    Ok(())
+}
+
+/// Where a frame of IPv4 has the third byte of its source.
+const SOURCE_THIRD_BYTE: usize = 14 + 14;
+
+#[test]
+fn a_prefix_is_told_what_fits_and_then_no_more() -> anyhow::Result<()> {
+    let scenario = Scenario::load()?;
+    let vectors = scenario.vectors()?;
+    let packet =
+        vectors.iter().find(|v| v.name == "does not fit").map(|v| v.input.clone()).unwrap_or_default();
+    assert_eq!(packet[SOURCE_THIRD_BYTE - 2..=SOURCE_THIRD_BYTE], [192, 0, 2], "the client's address");
+    let mut tables = scenario.tables(Program::Ingress, Mode::Plain)?;
+    tables.header().hop_limits = HopLimits {
+        prefix_interval: LONG,
+        prefix_burst: 9 * LONG,
+        total_interval: LONG,
+        total_burst: 14 * LONG,
+    };
+    let mut kernel = Kernel::load(Program::Ingress)?;
+    kernel.write(&tables)?;
+    for (third_byte, told) in [(2, 10), (3, 15), (4, 15)] {
+        let mut packet = packet.clone();
+        packet[SOURCE_THIRD_BYTE] = third_byte;
+        for last_byte in 0..100 {
+            packet[SOURCE_THIRD_BYTE + 1] = last_byte;
+            kernel.run(&packet, 0)?;
+        }
+        assert_eq!(kernel.packets(Verdict::TooBigAnswered)?, told, "after 192.0.{third_byte}.0/24");
+    }
+    assert_eq!(kernel.packets(Verdict::TooBigLimited)?, 300 - 15);
+    Ok(())
+}
+
+#[test]
+fn every_sequence_number_of_an_echo_is_answered_right() -> anyhow::Result<()> {
+    let tables = Scenario::load()?.tables(Program::Ingress, Mode::Plain)?;
+    let mut kernel = Kernel::load(Program::Ingress)?;
+    kernel.write(&tables)?;
+    for request in echo::requests() {
+        let request = request?;
+        let (did, reply) = kernel.run(&request, 0)?;
+        assert_eq!(did, Action::Tx, "{request:02x?}");
+        echo::check(&request, &reply).with_context(|| format!("{request:02x?}"))?;
+    }
     Ok(())
 }

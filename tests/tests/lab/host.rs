@@ -52,6 +52,7 @@ fn config(role: Role) -> Config {
         second_chance: true,
         hash: FlowHash::default(),
         quic: false,
+        mss_clamp: false,
     };
     let ipv6 = Vip {
         key: VipKey { address: IpAddr::from([0xfd78, 0, 0, 0, 0, 0, 0, 1]), ..vip([0; 4]).key },

@@ -20,6 +20,7 @@ pub(in crate::config) struct VipDraft {
     pub hash: FlowHash,
     /// Where QUIC is said to be on.
     pub quic: Option<Spot>,
+    pub mss_clamp: bool,
 }
 
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDraft>) {
@@ -39,11 +40,14 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         let second_chance = chance.map_or(is_tcp, |c| c.value);
         let hash = hash(&section, key.as_ref().map(|k| k.value));
         let quic = section.boolean("quic").filter(|q| q.value).map(|q| q.spot);
+        let mss_clamp = section.boolean("mss_clamp").is_some_and(|b| b.value);
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: key, spot }) = key {
-            vips.push(VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash, quic });
+            let draft =
+                VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash, quic, mss_clamp };
+            vips.push(draft);
         }
     }
 }
@@ -101,9 +105,6 @@ fn later(section: &Section<'_>, report: &Report<'_>) {
     let note = |spot, key: &str, what: &str| {
         report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
     };
-    if let Some(on) = section.boolean("mss_clamp").filter(|b| b.value) {
-        note(on.spot, "mss_clamp", "packets leave as they came in this release");
-    }
     let identities: &[_] = &[("off", false), ("node", true), ("backend", true)];
     if let Some(identity) = section.choice("identity", identities).filter(|i| i.value) {
         note(identity.spot, "identity", "this release does not answer CHAOS queries");

@@ -40,8 +40,9 @@ fn what_has_no_effect_yet_is_said() {
          address = \"203.0.113.1\"
          protocol = \"udp\"
          pool = \"web\"
-         mss_clamp = true #~ vip 203.0.113.1:*/udp mss_clamp: has no effect yet
+         mss_clamp = true
          quic = true
+         second_chance = true
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"

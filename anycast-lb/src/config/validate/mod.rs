@@ -109,5 +109,13 @@ fn finished_pool(pool: super::schema::PoolDraft, vips: &[super::schema::VipDraft
 
 fn finished_vip(vip: super::schema::VipDraft, role: Role) -> Vip {
     let pool = vip.pool.filter(|_| role == Role::Ingress).map(|p| p.value).unwrap_or_default();
-    Vip { key: vip.key, pool, second_chance: vip.second_chance, hash: vip.hash, quic: vip.quic.is_some() }
+    let quic = vip.quic.is_some();
+    Vip {
+        key: vip.key,
+        pool,
+        second_chance: vip.second_chance,
+        hash: vip.hash,
+        quic,
+        mss_clamp: vip.mss_clamp,
+    }
 }

@@ -33,7 +33,9 @@ pub(super) fn advice(verdict: Verdict, case: &Case<'_>) -> Option<String> {
             return Some(unmatched(verdict, case));
         }
         Verdict::NoNeighbour => return Some(no_neighbour(case)),
-        Verdict::TooBig => return Some(too_big(case)),
+        Verdict::TooBig | Verdict::TooBigNoDf | Verdict::TooBigLimited | Verdict::TooBigAnswered => {
+            return Some(too_big(verdict, case));
+        }
         Verdict::EmptyTable => {
             let pool = case.pool.unwrap_or("NAME");
             return Some(format!(
@@ -76,6 +78,14 @@ pub(super) fn advice(verdict: Verdict, case: &Case<'_>) -> Option<String> {
         Verdict::Fragment => {
             "ports are in the first fragment only: it must come before this one, by the same node, within 30 s (here: \
              in the same file); where routers spread fragments, smaller datagrams or a lower MTU at the sender help"
+        }
+        Verdict::IcmpErrorQuote => {
+            "an error about a packet that did not come from this VIP, or that quotes too little to tell: whoever sends \
+             it is at fault, or forges it"
+        }
+        Verdict::IcmpErrorService => {
+            "an error about a packet of a service that is none here: a forged one, or about a VIP that was removed \
+             (anycast-lb vip list)"
         }
         Verdict::IcmpUnsupported => "no backend is meant by it; nothing needs to be done",
         Verdict::EchoSource => {
@@ -169,10 +179,20 @@ fn no_neighbour(case: &Case<'_>) -> String {
     )
 }
 
-fn too_big(case: &Case<'_>) -> String {
+fn too_big(verdict: Verdict, case: &Case<'_>) -> String {
     let mtu = case.mtu.map(|m| format!("the way to the backend takes {m} bytes. ")).unwrap_or_default();
+    let told = match verdict {
+        Verdict::TooBigAnswered => "The sender was told and sends smaller ones. ",
+        Verdict::TooBigNoDf => {
+            "Without \"don't fragment\" the sender does not ask what fits, and is not told. "
+        }
+        Verdict::TooBigLimited => {
+            "Others of its prefix, or all together, were told so often that this one was not. "
+        }
+        _ => "",
+    };
     format!(
-        "{mtu}Give the links to the backends a larger MTU, or let the backends ask for smaller segments (advmss on \
+        "{mtu}{told}Give the links to the backends a larger MTU, or let the backends ask for smaller segments (advmss on \
          their routes): anycast-lb check --host names both numbers"
     )
 }

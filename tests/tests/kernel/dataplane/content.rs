@@ -99,7 +99,14 @@ fn a_thousand_vips_and_backends_load_and_ten_thousand_questions_are_answered() -
             .map(|n| {
                 let key =
                     VipKey { address: numbered([198, 18], n), port: Some(443), protocol: Protocol::Tcp };
-                Vip { key, pool: "web".into(), second_chance: true, hash: FlowHash::default(), quic: false }
+                Vip {
+                    key,
+                    pool: "web".into(),
+                    second_chance: true,
+                    hash: FlowHash::default(),
+                    quic: false,
+                    mss_clamp: false,
+                }
             })
             .collect();
         let (mut dataplane, _) = attached(&config)?;
@@ -164,6 +171,7 @@ fn ipv6_and_every_encapsulation_are_traced() -> Result<()> {
                         second_chance: false,
                         hash: FlowHash::default(),
                         quic: false,
+                        mss_clamp: false,
                     }
                 })
                 .to_vec();

@@ -6,7 +6,8 @@ use anycast_lb::dataplane::FRAME_BYTES;
 use anycast_lb::model::Quic;
 use anycast_lb_common::abi::{ServerIds, Verdict};
 use anyhow::{Context as _, Result, bail, ensure};
-use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
+use etherparse::icmpv4::DestUnreachableHeader;
+use etherparse::{Icmpv4Type, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
 
 use super::*;
 
@@ -79,8 +80,18 @@ fn a_frame_is_decided_as_its_flow_and_counted_nowhere() -> Result<()> {
         let mut large = syn(1, 1, None)?;
         large.resize(14 + 1490, 0);
         large[16..18].copy_from_slice(&1490_u16.to_be_bytes());
-        let told = &dataplane.explain(&[large], false)?[0];
-        assert_eq!((told.verdict, told.backend), (Verdict::TooBig, Some(backend)));
+        let told = &dataplane.explain(std::slice::from_ref(&large), false)?[0];
+        assert_eq!((told.verdict, told.backend), (Verdict::TooBigAnswered, Some(backend)));
+        let without_df = [&large[..20], &[0, 0], &large[22..]].concat();
+        let told = &dataplane.explain(&[without_df], false)?[0];
+        assert_eq!((told.verdict, told.backend), (Verdict::TooBigNoDf, Some(backend)));
+        // As often as a prefix is told in one burst.
+        let told = dataplane.explain(&vec![large; 150], false)?;
+        let limited = told.iter().filter(|t| t.verdict == Verdict::TooBigLimited).count();
+        assert!(
+            (1..=49).contains(&limited) && told[0].verdict == Verdict::TooBigAnswered,
+            "{limited} limited"
+        );
         dataplane.set_next_hop(backend, &Resolution::Unresolved("no route".into()))?;
         let told = &dataplane.explain(&[syn(1, 1, None)?], false)?[0];
         assert_eq!((told.verdict, told.backend, told.next_hop), (Verdict::NoNeighbour, Some(backend), None));
@@ -132,6 +143,22 @@ fn short_header(server: [u8; 3], source_port: u16) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
+/// "Fragmentation needed" about a packet of the flow from `port` that left the VIP `n`.
+fn error(n: u8, service: u16, port: u16, quoted: usize) -> Result<Vec<u8>> {
+    let (vip, client) = ([203, 0, 113, n], [192, 0, 2, 7]);
+    let mut quote = Vec::new();
+    PacketBuilder::ipv4(vip, client, 60).tcp(service, port, 1, 1000).write(&mut quote, &[9; 44])?;
+    let mut frame = Vec::new();
+    let next_hop_mtu = 1400;
+    PacketBuilder::ethernet2(A, B)
+        .ipv4([198, 51, 100, 9], [203, 0, 113, 1], 60)
+        .icmpv4(Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded {
+            next_hop_mtu,
+        }))
+        .write(&mut frame, &quote[..quoted])?;
+    Ok(frame)
+}
+
 #[test]
 fn what_a_connection_id_decided_is_said() -> Result<()> {
     isolated(|place| {
@@ -153,6 +180,29 @@ fn what_a_connection_id_decided_is_said() -> Result<()> {
         let told = &dataplane.explain(&[short_header([0, 0, 99], 1000)?], false)?[0];
         assert_eq!(told.verdict, Verdict::ForwardedGue);
         assert!(told.slot.is_some());
+        Ok(())
+    })
+}
+
+#[test]
+fn an_icmp_error_goes_where_the_flow_goes_that_it_is_about() -> Result<()> {
+    isolated(|place| {
+        let config = place.config();
+        let (mut dataplane, _) = attached(&config)?;
+        resolve_all(&mut dataplane, &config)?;
+        for port in 1000..1020 {
+            let flow = dataplane.trace(&flow(1, port))?;
+            let told = &dataplane.explain(&[error(1, 443, port, 28)?], false)?[0];
+            assert_eq!(
+                (told.verdict, told.vip, told.backend),
+                (flow.verdict, flow.vip, flow.backend),
+                "{port}"
+            );
+        }
+        let frames = [error(2, 443, 5, 28)?, error(1, 443, 5, 27)?, error(1, 444, 5, 28)?];
+        let told: Vec<Verdict> = dataplane.explain(&frames, false)?.iter().map(|told| told.verdict).collect();
+        use Verdict::{IcmpErrorQuote, IcmpErrorService};
+        assert_eq!(told, [IcmpErrorQuote, IcmpErrorQuote, IcmpErrorService]);
         Ok(())
     })
 }

@@ -1,0 +1,92 @@
+//! Lowering the MSS that a client's SYN offers, for VIPs that ask for it (`mss_clamp`).
+//!
+//! It limits the segments that the *backend* sends; these do not go through the tunnel, so it helps
+//! where the way back is as narrow. The client's segments are limited by the SYN-ACK, which no ingress
+//! node sees: `advmss` on the backends' routes, or the answers of [`mtu`](crate::mtu).
+
+use crate::checksum::update;
+use crate::packet::Packet;
+use crate::wire::transport::TCP;
+use crate::wire::{Ipv4, Ipv6, Tcp};
+
+/// Options that are looked at; the MSS is nearly always the first.
+const MAX_OPTIONS: usize = 10;
+/// End of the options.
+const END: u8 = 0;
+/// One byte of padding.
+const NO_OPERATION: u8 = 1;
+/// Maximum segment size.
+const MSS: u8 = 2;
+const MSS_LEN: u8 = 4;
+/// An option is somewhere in the first 64 bytes of the header: all that its length field can say. Nothing
+/// that gets that far is changed by it; the verifier sees one range for whatever way led there.
+const PLACE: usize = 63;
+
+/// Lowers the MSS so that packets of the flow have no more than `fits` bytes, if the IP packet at `start` opens
+/// a TCP connection and says a larger one. `None` where there is nothing to be lowered.
+///
+/// The packet was found to be whole; it is read once more, so that nobody has to remember where its parts
+/// are. A SYN behind IPv6 extension headers, of which there are none but probes, stays as it is.
+#[inline(always)]
+pub fn clamp<P: Packet>(packet: &mut P, start: usize, fits: u64) -> Option<()> {
+    let ip: &Ipv4 = packet.view(start)?;
+    let (transport, headers) = if ip.is_version_4() {
+        if ip.protocol != TCP || ip.is_fragment() {
+            return None;
+        }
+        (start + ip.header_len(), Ipv4::LEN + Tcp::LEN)
+    } else {
+        let ip: &Ipv6 = packet.view(start)?;
+        if ip.next_header != TCP {
+            return None;
+        }
+        (start + Ipv6::LEN, Ipv6::LEN + Tcp::LEN)
+    };
+    let tcp: &Tcp = packet.view(transport)?;
+    let end = tcp.header_len();
+    if !tcp.is_opening() || transport + end > packet.len() {
+        return None;
+    }
+    let at = place(packet, transport, end)?;
+    lower(packet, transport, at, (fits as u16).saturating_sub(headers as u16))
+}
+
+/// Where the MSS option is, in bytes behind the start of a TCP header of `end` bytes.
+#[inline(always)]
+fn place<P: Packet>(packet: &P, transport: usize, end: usize) -> Option<usize> {
+    let mut at = Tcp::LEN;
+    let mut looked_at = 0;
+    while looked_at < MAX_OPTIONS && at + MSS_LEN as usize <= end {
+        let [kind, len, ..]: &[u8; MSS_LEN as usize] = packet.view(transport + at)?;
+        let len = match (*kind, *len) {
+            (MSS, MSS_LEN) => return Some(at),
+            (END, _) => return None,
+            (NO_OPERATION, _) => 1,
+            (_, 0 | 1) => return None,
+            (_, len) => len as usize,
+        };
+        at += len;
+        if at > end {
+            return None;
+        }
+        at &= PLACE;
+        looked_at += 1;
+    }
+    None
+}
+
+/// Writes `largest` into the MSS option `at` bytes behind the start of the TCP header, if it is less.
+#[inline(always)]
+fn lower<P: Packet>(packet: &mut P, transport: usize, at: usize, largest: u16) -> Option<()> {
+    let option: &mut [u8; MSS_LEN as usize] = packet.view_mut(transport + at)?;
+    let old = u16::from_be_bytes([option[2], option[3]]);
+    if old <= largest {
+        return None;
+    }
+    [option[2], option[3]] = largest.to_be_bytes();
+    // Behind an odd number of bytes of padding, each byte is the other half of its word.
+    let (old, new) = if at & 1 == 0 { (old, largest) } else { (old.swap_bytes(), largest.swap_bytes()) };
+    let tcp: &mut Tcp = packet.view_mut(transport)?;
+    tcp.checksum = update(u16::from_be_bytes(tcp.checksum), old, new).to_be_bytes();
+    Some(())
+}

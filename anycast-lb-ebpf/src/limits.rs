@@ -1,0 +1,60 @@
+//! Limits on what is sent on or answered, kept in one map for all CPUs.
+
+use anycast_lb_common::abi::HopLimits;
+use anycast_lb_common::rate;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+
+use crate::maps::HOP_LIMITS;
+
+/// Whether one more packet is within the limits of its prefix, which are kept in `word`, and of all.
+#[inline(always)]
+pub(crate) fn admit(word: u32, limits: &HopLimits) -> bool {
+    // SAFETY: a helper without preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    take(word, now, limits.prefix_interval, limits.prefix_burst)
+        && take(rate::TOTAL, now, limits.total_interval, limits.total_burst)
+}
+
+/// Two CPUs may admit a packet each at the same moment: they then exchange the word again.
+const ATTEMPTS: u32 = 4;
+
+#[inline(always)]
+fn take(index: u32, now: u64, interval: u64, burst: u64) -> bool {
+    if interval == 0 {
+        return true;
+    }
+    let Some(word) = HOP_LIMITS.get_ptr_mut(index) else { return false };
+    // SAFETY: a valid element of the map.
+    let mut arrival = unsafe { word.read_volatile() };
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        let Some(next) = rate::admit(arrival, now, interval, burst) else { return false };
+        let found = compare_exchange(word, arrival, next);
+        if found == arrival {
+            return true;
+        }
+        arrival = found;
+        attempt += 1;
+    }
+    // There was room each time, and others took it at the same moments: at most a packet for each of
+    // them too many goes on. To drop it would break a living flow.
+    true
+}
+
+/// Atomically puts `new` where `old` is; returns what was there.
+#[inline(always)]
+fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
+    let found: u64;
+    // SAFETY: `word` is a valid element of a map. The instruction (BPF ISA v3) takes the expected
+    // value in r0 and leaves what it found there.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64(r1 + 0, r0, r2)",
+            inlateout("r0") old => found,
+            in("r1") word,
+            in("r2") new,
+            options(nostack),
+        );
+    }
+    found
+}
