@@ -13,6 +13,7 @@ mod namespace;
 mod neighbour;
 mod network_changes;
 mod no_loss;
+mod path_mtu;
 mod pops;
 mod port_reuse;
 mod quic;

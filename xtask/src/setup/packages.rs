@@ -56,9 +56,10 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 6] = [
+const LAB: [Need; 7] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("iputils-ping", "ping", "echo requests to VIPs"),
+    program("traceroute", "traceroute", "the way to a VIP"),
     program("ethtool", "ethtool", "checksum offload of the lab's links"),
     program("bird2", "bird", "the lab's routers"),
     program("nginx-light", "nginx", "the lab's web servers"),
