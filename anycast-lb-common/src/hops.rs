@@ -91,24 +91,31 @@ impl List {
     /// How many members there are before the first gap.
     #[inline(always)]
     pub(crate) fn len(&self) -> u32 {
-        let mut i = 0;
-        while i < LEN && self.get(i) != 0 {
-            i += 1;
-        }
-        i
+        // The members come first, so that they are as many as there are places that are not 0.
+        let [front, back] = self.words.map(taken);
+        ((front + back).wrapping_mul(EACH) >> (64 - BITS)) as u32
     }
 
     #[inline(always)]
     pub(crate) fn contains(&self, member: MemberNumber) -> bool {
-        let mut i = 0;
-        while i < LEN {
-            if self.get(i) == member {
-                return true;
-            }
-            i += 1;
-        }
-        false
+        let everywhere = (member as u64).wrapping_mul(EACH);
+        let [front, back] = self.words.map(|word| taken(word ^ everywhere));
+        front & back != EACH
     }
+}
+
+/// A 1 in each place.
+const EACH: u64 = 0x0001_0001_0001_0001;
+
+/// A 1 in each place of `word` that is not 0.
+///
+/// Without branches: each way out of a loop over the places is a state with which the verifier goes through the
+/// whole encapsulation once more.
+#[inline(always)]
+fn taken(word: u64) -> u64 {
+    const LOW: u64 = 0x7fff * EACH;
+    // The addition carries into the highest bit of a place whose other bits are not 0.
+    (((word & LOW) + LOW) | word) >> (BITS - 1) & EACH
 }
 
 #[cfg(test)]

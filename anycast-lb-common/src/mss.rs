@@ -11,6 +11,8 @@ use crate::wire::{Ipv4, Ipv6, Tcp};
 
 /// Options that are looked at; the MSS is nearly always the first.
 const MAX_OPTIONS: usize = 10;
+/// Bytes of a segment that every host takes: what IPv4 without any option asks for.
+const SMALLEST: u16 = 536;
 /// End of the options.
 const END: u8 = 0;
 /// One byte of padding.
@@ -48,7 +50,12 @@ pub fn clamp<P: Packet>(packet: &mut P, start: usize, fits: u64) -> Option<()> {
         return None;
     }
     let at = place(packet, transport, end)?;
-    lower(packet, transport, at, (fits as u16).saturating_sub(headers as u16))
+    // No host has to take smaller segments than these (RFC 9293 §3.7.1), and no way is so narrow.
+    let mss = (fits as u16).saturating_sub(headers as u16);
+    if mss < SMALLEST {
+        return None;
+    }
+    lower(packet, transport, at, mss)
 }
 
 /// Where the MSS option is, in bytes behind the start of a TCP header of `end` bytes.

@@ -121,6 +121,7 @@ impl Tables for Maps {
         // SAFETY: a helper without preconditions.
         (unsafe { bpf_ktime_get_ns() }) / NS_PER_SECOND
     }
+
     #[inline(always)]
     fn admit_icmp(&self, word: u32, limits: &HopLimits) -> bool {
         limits::admit(word, limits)

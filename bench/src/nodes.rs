@@ -164,22 +164,14 @@ impl Node {
     }
 
     /// Packets so far, by verdict.
-    ///
-    /// # Errors
-    ///
-    /// When the counters cannot be read.
-    pub fn packets(&self, verdict: Verdict) -> Result<u64> {
+    pub fn packets(&self, verdict: Verdict) -> u64 {
         let verdicts = self.dataplane.verdicts();
-        Ok(verdicts.iter().find(|(v, _)| *v == verdict).map_or(0, |(_, counter)| counter.packets))
+        verdicts.iter().find(|(v, _)| *v == verdict).map_or(0, |(_, counter)| counter.packets)
     }
 
     /// Packets so far, by VIP.
-    ///
-    /// # Errors
-    ///
-    /// When the counters cannot be read.
-    pub fn spread(&self) -> Result<Vec<u64>> {
-        Ok(self.dataplane.vip_counters().iter().map(|(_, counter)| counter.packets).collect())
+    pub fn spread(&self) -> Vec<u64> {
+        self.dataplane.vip_counters().iter().map(|(_, counter)| counter.packets).collect()
     }
 }
 

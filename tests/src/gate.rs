@@ -136,6 +136,7 @@ fn helper(number: i32) -> String {
         (BPF_FUNC_map_lookup_elem, "map_lookup_elem"),
         (BPF_FUNC_ktime_get_ns, "ktime_get_ns"),
         (BPF_FUNC_csum_diff, "csum_diff"),
+        (BPF_FUNC_get_smp_processor_id, "get_smp_processor_id"),
         (BPF_FUNC_redirect, "redirect"),
         (BPF_FUNC_redirect_neigh, "redirect_neigh"),
         (BPF_FUNC_xdp_adjust_head, "xdp_adjust_head"),

@@ -18,7 +18,7 @@ pub const MAX_VIPS: u32 = 4096;
 /// Prefixes in each half: announced ones on an ingress node, allowed senders on a backend.
 pub const MAX_PREFIXES: u32 = 64;
 
-/// Number of a VIP, an index into the VIP and the VIP counter maps; 0 = none.
+/// Number of a VIP, an index into the tables of VIPs and of their counters; 0 = none.
 pub type VipNumber = u16;
 
 /// The keys of the flow hash, expanded from the 128-bit seed that all nodes share.

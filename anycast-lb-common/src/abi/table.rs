@@ -9,7 +9,7 @@ pub const MAX_MEMBERS: u32 = 1 << 15;
 /// 64-bit words in the arena that holds all tables (32 MiB).
 pub const ARENA_SLOTS: u32 = 1 << 22;
 
-/// Number of a backend in a pool, an index into the member maps; 0 = none. The same host in two
+/// Number of a backend in a pool, an index into members and their counters; 0 = none. The same host in two
 /// pools has two numbers: it may be reached by two encapsulations and is counted twice.
 pub type MemberNumber = u16;
 

@@ -1,9 +1,10 @@
 //! Counters: one value for each CPU, summed here.
 
+use std::fs;
+use std::io;
 use std::mem::offset_of;
 
 use anycast_lb_common::abi::{Counter, CpuCounters, MAX_MEMBERS, MAX_VERDICTS, MAX_VIPS, Verdict};
-use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 
 use super::error::DataplaneError;
@@ -12,6 +13,9 @@ use super::tables::mapped;
 
 /// The map of counters, with an element for each possible CPU.
 pub(super) const COUNTERS: &str = "COUNTERS";
+
+/// Where the kernel tells which CPUs there may ever be.
+const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
 /// The counters of one load of the object.
 #[derive(Debug)]
@@ -22,14 +26,18 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// How many elements the map has on this machine.
+    /// How many elements the map has on this machine: one for each number up to that of the last possible CPU.
+    /// Numbers may be missing in between.
     ///
     /// # Errors
     ///
     /// The kernel does not tell which CPUs are possible.
     pub fn elements() -> Result<u32, DataplaneError> {
-        let cpus = nr_cpus().map_err(|(path, e)| DataplaneError::call(format!("reading {path}"), e))?;
-        Ok(cpus as u32)
+        let text = fs::read_to_string(POSSIBLE)
+            .map_err(|e| DataplaneError::call(format!("reading {POSSIBLE}"), e))?;
+        let strange = || io::Error::new(io::ErrorKind::InvalidData, format!("it says {text:?}"));
+        let highest = highest(&text).ok_or_else(strange);
+        Ok(1 + highest.map_err(|e| DataplaneError::call(format!("reading {POSSIBLE}"), e))?)
     }
 
     /// Has the object loaded with counters for every CPU; without, it counts on the first one alone.
@@ -67,6 +75,12 @@ impl Counters {
     }
 }
 
+/// The largest number in a list of CPUs such as `0-3,8-11`.
+fn highest(list: &str) -> Option<u32> {
+    let numbers: Option<Vec<u32>> = list.trim().split([',', '-']).map(|number| number.parse().ok()).collect();
+    numbers?.into_iter().max()
+}
+
 /// The counters of one kind.
 #[derive(Debug)]
 pub(super) struct Counting {
@@ -87,5 +101,20 @@ impl Counting {
         for cpu in &self.cpus {
             cpu.store(number, &Counter::default());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cpu_counts_however_many_are_missing() {
+        assert_eq!(highest("0\n"), Some(0));
+        assert_eq!(highest("0-1\n"), Some(1));
+        assert_eq!(highest("0-3,8-11\n"), Some(11));
+        assert_eq!(highest("8,0-3\n"), Some(8));
+        assert_eq!(highest("\n"), None);
+        assert_eq!(highest("0-x\n"), None);
     }
 }

@@ -60,7 +60,7 @@ fn merging(interface: &Interface, link: &Link) -> Option<Finding> {
             severity: Severity::Warning,
             what: format!("{name} merges packets before XDP sees them ({})", words.join(", ")),
             why: "in generic mode the program gets segments of one connection as one large packet, which does not fit \
-                  the way to a backend and is dropped (too_big)"
+                  the way to a backend: it is not sent on (too_big_answered), whatever its segments were"
                 .to_owned(),
             fix: off(link, &offloads),
         });

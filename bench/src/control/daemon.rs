@@ -2,14 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
+use std::mem::offset_of;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anycast_lb_common::abi;
+use anycast_lb_common::abi::{self, AllTables, PoolEntry};
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::MapData;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -23,14 +25,12 @@ use crate::place;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(50);
-/// Words of the map of pools, whose one value holds all of them.
-const POOLS_WORDS: usize = abi::MAX_POOLS as usize * size_of::<abi::PoolEntry>() / size_of::<u64>();
 
 /// The daemon of a node; killed when dropped.
 pub struct Daemon {
     child: Child,
     socket: PathBuf,
-    pools: PathBuf,
+    tables: PathBuf,
     log: PathBuf,
 }
 
@@ -63,8 +63,8 @@ impl Daemon {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let child = spawn(command, false).with_context(|| controller().display().to_string())?;
         let version = format!("v{}", abi::VERSION);
-        let pools = bpffs.join("anycast-lb").join(&name).join(version).join("maps/POOLS");
-        let mut daemon = Daemon { child, socket, pools, log };
+        let tables = bpffs.join("anycast-lb").join(&name).join(version).join("maps/TABLES");
+        let mut daemon = Daemon { child, socket, tables, log };
         daemon.wait_ready(node)?;
         Ok(daemon)
     }
@@ -98,9 +98,21 @@ impl Daemon {
 
     /// Which region of the arena packets take their backends from, as the pinned map has it.
     pub fn table_in_force(&self) -> Result<u64> {
-        let map = MapData::from_pin(&self.pools).with_context(|| self.pools.display().to_string())?;
-        let pools: Array<_, [u64; POOLS_WORDS]> = Array::try_from(Map::Array(map))?;
-        Ok(pools.get(&0, 0)?[0])
+        let map = MapData::from_pin(&self.tables).with_context(|| self.tables.display().to_string())?;
+        let file = map.fd().as_fd().as_raw_fd();
+        let length = size_of::<AllTables>();
+        // SAFETY: a new mapping at an address the kernel chooses, only to be read.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, file, 0) };
+        ensure!(start != libc::MAP_FAILED, "mapping TABLES: {}", std::io::Error::last_os_error());
+        // SAFETY: inside the mapping, and aligned as the table is; the daemon may write it at any time.
+        let table = unsafe {
+            let pools = start.cast::<u8>().add(offset_of!(AllTables, pools));
+            pools.add(offset_of!(PoolEntry, table)).cast::<u64>().read_volatile()
+        };
+        // SAFETY: the mapping made above, to which no reference exists.
+        unsafe { libc::munmap(start, length) };
+        Ok(table)
     }
 
     /// Its directory in `/proc`.

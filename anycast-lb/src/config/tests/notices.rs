@@ -42,7 +42,6 @@ fn what_has_no_effect_yet_is_said() {
          pool = \"web\"
          mss_clamp = true
          quic = true
-         second_chance = true
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"

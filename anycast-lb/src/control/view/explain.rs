@@ -84,6 +84,8 @@ fn decision(view: &View<'_>, frame: &[u8], read: &Dissected, explained: Explaine
         reason,
         mtu: explained.next_hop.map(|way| way.mtu),
     };
+    // The answer to what is too big goes back to where the packet came from.
+    let to_backend = (verdict != Verdict::TooBigAnswered).then_some(());
     Decision {
         verdict: verdict.name().to_owned(),
         explanation: verdict.explanation().to_owned(),
@@ -93,9 +95,9 @@ fn decision(view: &View<'_>, frame: &[u8], read: &Dissected, explained: Explaine
         pool: explained.pool,
         slot: explained.slot,
         backend: explained.backend,
-        encapsulation: explained.encapsulation.map(|encap| carried_by(encap).to_owned()),
+        encapsulation: to_backend.and(explained.encapsulation).map(|encap| carried_by(encap).to_owned()),
         leaves: leaving(verdict, frame, &explained.output),
-        next_hop: explained.next_hop.map(|way| frame_way(view, explained.backend, &way)),
+        next_hop: to_backend.and(explained.next_hop).map(|way| frame_way(view, explained.backend, &way)),
     }
 }
 

@@ -90,7 +90,7 @@ fn pinned_maps_of_another_size_are_refused() -> Result<()> {
     isolated(|place| {
         let config = place.config();
         drop(Dataplane::open(&config)?);
-        let pin = place.pins().join("maps/VIPS");
+        let pin = place.pins().join("maps/MEMBERS");
         std::fs::remove_file(&pin)?;
         let map: Array<MapData, [u64; 16]> = Array::create(1, 1 << 10)?;
         map.pin(&pin)?;
@@ -133,7 +133,7 @@ fn detach_removes_all_there_is() -> Result<()> {
         let (dataplane, _) = attached(&config)?;
         let removed = Dataplane::detach(&config.bpffs, &config.instance)?;
         ensure!(removed.iter().any(|line| line.contains("link on nic")), "{removed:?}");
-        assert_eq!(removed.iter().filter(|line| line.contains("/maps/")).count(), 11, "{removed:?}");
+        assert_eq!(removed.iter().filter(|line| line.contains("/maps/")).count(), 4, "{removed:?}");
         ensure!(!place.bpffs().join("anycast-lb").exists(), "something is left");
         // Even while a daemon holds the link.
         ensure!(!link("nic")?.contains("prog/xdp"), "{}", link("nic")?);
