@@ -284,7 +284,7 @@ fn proved(
     let packets = variety.flows.max(PROOF);
     let (before, spread_before) = (node.packets(proof.verdict), node.spread());
     let ran = run.run(packets)?;
-    let counted = node.packets(proof.verdict)? - before;
+    let counted = node.packets(proof.verdict) - before;
     let grown = ran.length as i32 - run.frame_len() as i32;
     ensure!(
         counted == u64::from(packets) && ran.action == proof.action && grown == proof.grows,
