@@ -47,6 +47,9 @@ pub struct Add {
     /// Its packets are QUIC, and connection IDs name the backend (see `backend list --json` for server IDs)
     #[arg(long)]
     quic: bool,
+    /// Lower the MSS of clients' SYNs to what fits the tunnel
+    #[arg(long)]
+    mss_clamp: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -70,6 +73,7 @@ impl Vip {
                     pool: add.pool,
                     hash: add.hash,
                     quic: add.quic,
+                    mss_clamp: add.mss_clamp,
                     expect_generation: add.change.expect_generation,
                 };
                 context.change(Method::POST, "/v1/vips", Some(&body)).await
@@ -88,13 +92,14 @@ fn hash(vip: &VipRow) -> String {
 }
 
 fn render(answer: &Vips) -> String {
-    let mut table = Table::new(&["VIP", "POOL", "HASH", "SECOND CHANCE", ">PACKETS", ">BYTES"]);
+    let mut table = Table::new(&["VIP", "POOL", "HASH", "SECOND CHANCE", "MSS CLAMP", ">PACKETS", ">BYTES"]);
     for vip in &answer.vips {
         table.row([
             vip.vip.into(),
             Cell::from(vip.pool.as_deref().unwrap_or("-")),
             Cell::from(hash(vip)),
             Cell::from(if vip.second_chance { "yes" } else { "no" }),
+            Cell::from(if vip.mss_clamp { "yes" } else { "no" }),
             vip.packets.into(),
             vip.bytes.into(),
         ]);

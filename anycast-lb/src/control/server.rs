@@ -119,7 +119,8 @@ async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
 async fn add_vip(State(daemon): Daemon, Body(body): Body<AddVip>) -> Response {
     match body.hash.as_deref().map(flow_hash).transpose() {
         Ok(hash) => {
-            let add = Edit::AddVip { key: body.vip, pool: body.pool, hash, quic: body.quic };
+            let (quic, mss_clamp) = (body.quic, body.mss_clamp);
+            let add = Edit::AddVip { key: body.vip, pool: body.pool, hash, quic, mss_clamp };
             edit(&daemon, body.expect_generation, vec![add]).await
         }
         Err(failure) => answer::<()>(Err(failure)),

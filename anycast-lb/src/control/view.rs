@@ -187,6 +187,7 @@ pub fn vips(view: &View<'_>) -> Result<Vips, Failure> {
             second_chance: v.second_chance,
             hash: v.hash.word().to_owned(),
             quic: v.quic,
+            mss_clamp: v.mss_clamp,
             packets: count.packets,
             bytes: count.bytes,
         }

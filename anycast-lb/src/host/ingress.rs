@@ -99,7 +99,7 @@ fn headroom(config: &Config, pool: &Pool, facts: &Facts) -> Vec<Finding> {
                 pool.name
             ),
             why: format!(
-                "encapsulation adds up to {overhead} bytes to the {FULL_PACKET} a client may send, so packets above {fits} do not fit: their senders are told, and who does not listen loses them (too_big); where the network cannot carry {need}, give the backends' routes to clients `advmss {mss}`"
+                "encapsulation adds up to {overhead} bytes to the {FULL_PACKET} a client may send, so packets above {fits} lose a part of their list, and larger ones still are not sent: their senders are told (too_big_answered), and who does not listen loses them; where the network cannot carry {need}, give the backends' routes to clients `advmss {mss}`"
             ),
             fix: Some(format!("ip link set dev {interface} mtu {need}")),
         }

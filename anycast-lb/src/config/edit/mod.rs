@@ -40,6 +40,8 @@ pub enum Edit {
         hash: Option<FlowHash>,
         /// Whether its packets are QUIC, and connection IDs name the backend.
         quic: bool,
+        /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
+        mss_clamp: bool,
     },
     /// A VIP goes.
     RemoveVip {

@@ -40,7 +40,17 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         let second_chance = chance.map_or(is_tcp, |c| c.value);
         let hash = hash(&section, key.as_ref().map(|k| k.value));
         let quic = section.boolean("quic").filter(|q| q.value).map(|q| q.spot);
-        let mss_clamp = section.boolean("mss_clamp").is_some_and(|b| b.value);
+        let clamp = section.boolean("mss_clamp").filter(|b| b.value);
+        if let (Some(clamp), Some(key)) = (&clamp, &key)
+            && key.value.protocol == Protocol::Udp
+        {
+            report.notice(
+                clamp.spot,
+                &section.key("mss_clamp"),
+                "has no effect: only TCP has an MSS".to_owned(),
+            );
+        }
+        let mss_clamp = clamp.is_some();
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();

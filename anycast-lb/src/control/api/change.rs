@@ -20,6 +20,9 @@ pub struct AddVip {
     /// Whether its packets are QUIC, and connection IDs name the backend.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub quic: bool,
+    /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub mss_clamp: bool,
     /// Refuse unless this is the generation in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expect_generation: Option<u64>,

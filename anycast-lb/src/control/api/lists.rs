@@ -29,6 +29,9 @@ pub struct VipRow {
     /// Whether connection IDs of QUIC name the backend.
     #[serde(default)]
     pub quic: bool,
+    /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
+    #[serde(default)]
+    pub mss_clamp: bool,
     /// Packets.
     pub packets: u64,
     /// Bytes of the frames as they arrived.

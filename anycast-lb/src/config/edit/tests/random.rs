@@ -82,7 +82,13 @@ fn edits() -> impl Strategy<Value = Edit> {
     let vip = || (1..4u16).prop_map(|port| VipKey { port: Some(port), ..key("203.0.113.1:1/tcp") });
     let states = vec![BackendState::Filling, BackendState::Active, BackendState::Draining];
     prop_oneof![
-        (vip(), name()).prop_map(|(key, pool)| Edit::AddVip { key, pool, hash: None, quic: false }),
+        (vip(), name()).prop_map(|(key, pool)| Edit::AddVip {
+            key,
+            pool,
+            hash: None,
+            quic: false,
+            mss_clamp: false
+        }),
         vip().prop_map(|key| Edit::RemoveVip { key }),
         name().prop_map(|name| add_pool(&name)),
         name().prop_map(|name| Edit::RemovePool { name }),
