@@ -197,7 +197,7 @@ mod tests {
         facts.links[1].mtu = 1500;
         let finding = only(&config(Role::Ingress), &facts);
         assert_eq!(finding.what, "eth0 carries 1500 bytes to pool web, a full packet needs 1548");
-        assert!(finding.why.contains("packets above 1452 do not fit"), "{finding:?}");
+        assert!(finding.why.contains("packets above 1452 lose a part of their list"), "{finding:?}");
         assert!(finding.why.contains("`advmss 1392`"), "an IPv6 VIP is in the pool: {finding:?}");
         assert_eq!(finding.fix.as_deref(), Some("ip link set dev eth0 mtu 1548"));
     }
