@@ -8,7 +8,7 @@ use crate::hops::List;
 use crate::packet::Packet;
 use crate::parse::Datagram;
 use crate::tables::Tables;
-use crate::template::{Gue4, Gue6, HLEN_NO_HOPS, Ipip4, Ipip6, L2};
+use crate::template::{Gue4, Gue6, HLEN_NO_HOPS, Ipip4, Ipip6, L2, copy};
 use crate::wire::ipv4::PROTOCOL_IPV4;
 use crate::wire::transport::UDP;
 use crate::wire::{Ethernet, Gue, Ipv4, Ipv6, Private, Udp, ethernet, ipv6};
@@ -112,7 +112,7 @@ fn write_header<P: Packet>(
     match encap {
         Encap::L2 => {
             let header: &mut L2 = packet.view_mut(0)?;
-            *header = *member.header();
+            copy(header, member.header());
             let ether_type =
                 if inner.announced_as() == PROTOCOL_IPV4 { ethernet::IPV4 } else { ethernet::IPV6 };
             header.link.ether_type = ether_type.to_be_bytes();
@@ -120,27 +120,27 @@ fn write_header<P: Packet>(
         Encap::Ipip4 => {
             let template: &Ipip4 = member.header();
             let header: &mut Ipip4 = packet.view_mut(0)?;
-            *header = *template;
+            copy(header, template);
             header.ip.protocol = inner.announced_as();
             finish_v4(&mut header.ip, &template.ip, inner.tos(), len, inner.announced_as());
         }
         Encap::Ipip6 => {
             let header: &mut Ipip6 = packet.view_mut(0)?;
-            *header = *member.header();
+            copy(header, member.header());
             header.ip.next_header = inner.announced_as();
             finish_v6(&mut header.ip, inner.tos(), len, hash);
         }
         Encap::Gue4 => {
             let template: &Gue4 = member.header();
             let header: &mut Gue4 = packet.view_mut(0)?;
-            *header = *template;
+            copy(header, template);
             finish_v4(&mut header.ip, &template.ip, inner.tos(), len, 0);
             finish_udp(&mut header.udp, len - Ipv4::LEN as u16, hash);
             finish_gue(&mut header.gue, &mut header.private, inner, hops, HOP_LEN_V4);
         }
         Encap::Gue6 => {
             let header: &mut Gue6 = packet.view_mut(0)?;
-            *header = *member.header();
+            copy(header, member.header());
             finish_v6(&mut header.ip, inner.tos(), len, hash);
             finish_udp(&mut header.udp, len - Ipv6::LEN as u16, hash);
             finish_gue(&mut header.gue, &mut header.private, inner, hops, HOP_LEN_V6);

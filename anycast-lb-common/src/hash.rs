@@ -18,7 +18,7 @@
 //! reads the network between ingress and backends sees the lowest bits too, in the outer source
 //! port and flow label.
 
-use crate::abi::FlowKeys;
+use crate::abi::{FlowKeys, address_key};
 
 mod parts;
 
@@ -66,12 +66,9 @@ pub fn words_v6(source: [u8; 16], destination: [u8; 16]) -> [u64; 8] {
 
 #[inline(always)]
 fn quarters(a: [u8; 16]) -> [u64; 4] {
-    [
-        u32::from_le_bytes([a[0], a[1], a[2], a[3]]) as u64,
-        u32::from_le_bytes([a[4], a[5], a[6], a[7]]) as u64,
-        u32::from_le_bytes([a[8], a[9], a[10], a[11]]) as u64,
-        u32::from_le_bytes([a[12], a[13], a[14], a[15]]) as u64,
-    ]
+    // As in `address_key`, and by way of it: what is compared is loaded already.
+    let [front, back] = address_key(a).map(u64::to_le);
+    [front as u32 as u64, front >> 32, back as u32 as u64, back >> 32]
 }
 
 #[inline(always)]

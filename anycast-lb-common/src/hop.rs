@@ -56,8 +56,8 @@ impl Outer<4> for Ipv4 {
     fn readdress(&mut self, hop: [u64; 2]) -> [u64; 2] {
         let gone = Self::key(&self.source);
         self.source = self.destination;
-        let [.., a, b, c, d] = hop[1].to_ne_bytes();
-        self.destination = [a, b, c, d];
+        let [_, low]: [[u8; 4]; 2] = bytemuck::cast(hop[1]);
+        self.destination = low;
         let old = u16::from_be_bytes([self.ttl, self.protocol]);
         self.ttl = self.ttl.wrapping_sub(1);
         let new = u16::from_be_bytes([self.ttl, self.protocol]);
@@ -85,9 +85,7 @@ impl Outer<16> for Ipv6 {
     fn readdress(&mut self, hop: [u64; 2]) -> [u64; 2] {
         let gone = Self::key(&self.source);
         self.source = self.destination;
-        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
-            (hop[0].to_ne_bytes(), hop[1].to_ne_bytes());
-        self.destination = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
+        self.destination = bytemuck::cast(hop);
         self.hop_limit = self.hop_limit.wrapping_sub(1);
         gone
     }

@@ -29,6 +29,12 @@ impl List {
         Some(List { words: [tables.slot(at)?.0, tables.slot(at.wrapping_add(1))?.0] })
     }
 
+    /// One member alone.
+    #[inline(always)]
+    pub(crate) fn of(member: MemberNumber) -> Self {
+        List { words: [member as u64, 0] }
+    }
+
     /// The `i`th member, or 0.
     #[inline(always)]
     pub(crate) fn get(&self, i: u32) -> MemberNumber {
@@ -93,7 +99,7 @@ impl List {
     }
 
     #[inline(always)]
-    fn contains(&self, member: MemberNumber) -> bool {
+    pub(crate) fn contains(&self, member: MemberNumber) -> bool {
         let mut i = 0;
         while i < LEN {
             if self.get(i) == member {

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::abi::{
-    AddressEntry, AddressFlags, Buffer, Encap, MemberFlags, TableRef, Verdict, VipFlags, VipNumber,
+    AddressEntry, AddressFlags, Buffer, Encap, MemberFlags, TableRef, Verdict, VipEntry, VipFlags, VipNumber,
     address_key,
 };
 use crate::echo;
@@ -14,6 +14,7 @@ use crate::icmp_error::{self, About};
 use crate::mtu;
 use crate::packet::Packet;
 use crate::parse::{self, Datagram};
+use crate::quic::{self, Destination};
 use crate::tables::{Tables, View};
 use crate::wire::icmp::{ICMP, ICMPV6};
 use crate::wire::ipv4::mapped;
@@ -89,6 +90,8 @@ struct Found {
     hash: u64,
     /// Under the previous seed, while the seed is being changed.
     previous_hash: u64,
+    /// Whom its connection ID names.
+    named: Destination,
 }
 
 /// Which service the packet is for, and its place in the tables.
@@ -115,11 +118,16 @@ fn find<P: Packet, T: Tables, const N: usize>(
         (0, ports, vip)
     };
     let entry = tables.vip(vip as VipNumber).ok_or(Verdict::BadTable)?;
-    let mut found = Found { vip, pool: entry.pool as u64, flags: entry.flags as u64, hash, previous_hash: 0 };
+    let (pool, flags) = (entry.pool as u64, entry.flags as u64);
+    let mut found = Found { vip, pool, flags, hash, previous_hash: 0, named: Destination::NONE };
     if is_remembered && datagram.is_later_fragment() {
         return Ok(found);
     }
-    let flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 }.hashed_by(entry.flags);
+    let mut flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
+    if entry.flags & VipFlags::SPECIAL_FLOW != 0 {
+        flow = flow.hashed_by(entry.flags);
+        found.named = named(packet, view, datagram, &entry);
+    }
     found.hash = flow.hash(keys);
     if is_remembered {
         fragments::remember(tables, tag(), found.hash, vip as VipNumber);
@@ -150,7 +158,8 @@ fn find_quoted<T: Tables, const N: usize>(
     let changes = view.header.seed_change != 0;
     let previous_hash = if changes { flow.hash(&view.header.previous_keys) } else { 0 };
     let hash = flow.hash(&view.header.keys);
-    Ok(Found { vip, pool: entry.pool as u64, flags: entry.flags as u64, hash, previous_hash })
+    let (pool, flags) = (entry.pool as u64, entry.flags as u64);
+    Ok(Found { vip, pool, flags, hash, previous_hash, named: Destination::NONE })
 }
 
 /// The VIPs at `destination`. What is not ours passes before anything of it is judged.
@@ -205,6 +214,24 @@ fn service<P: Packet, T: Tables>(
     }
 }
 
+/// The member that the connection ID of a QUIC packet names. QUIC does not fragment (RFC 9000 §14).
+#[inline(always)]
+fn named<P: Packet, T: Tables>(
+    packet: &P,
+    view: &View<'_, T>,
+    datagram: &Datagram,
+    vip: &VipEntry,
+) -> Destination {
+    let is_quic = vip.flags & VipFlags::QUIC != 0 && datagram.protocol() == UDP && !datagram.is_fragment();
+    if !is_quic || !datagram.holds(Udp::LEN + quic::LOOKED_AT) {
+        return Destination::NONE;
+    }
+    match quic::named(packet, datagram.transport + Udp::LEN, vip.server_ids) {
+        Some(named) => Destination::new(view.server(vip.pool, named.server_id), named.by_server),
+        None => Destination::NONE,
+    }
+}
+
 /// Slot, members, header.
 #[inline(always)]
 fn forward<P: Packet, T: Tables>(
@@ -216,26 +243,11 @@ fn forward<P: Packet, T: Tables>(
     outcome: &mut Outcome,
 ) -> Result<Verdict, Verdict> {
     outcome.vip = found.vip as VipNumber;
-    let mut list = choose(tables, tables.pool_table(found.pool as u16), found.hash)?;
-    // A backend takes every fragment for its own: nobody can ask sockets for it.
-    let has_second_chance = found.flags as u16 & VipFlags::SECOND_CHANCE != 0 && !datagram.is_fragment();
-    if header.seed_change != 0 && !datagram.is_fragment() {
-        let old = choose(tables, tables.pool_previous(found.pool as u16), found.previous_hash);
-        list = list.with_second(old.map_or(0, |old| old.first()));
-    }
-    if list.first() == 0 {
-        // Nobody takes new flows. Those that began earlier live on with the members listed.
-        if !has_second_chance || is_new(packet, datagram) {
-            return Err(Verdict::EmptyTable);
-        }
-        list = list.rest();
-    }
-    if !has_second_chance {
-        list = list.alone();
-    } else if datagram.protocol() == UDP {
-        // Only a connected socket tells that a backend holds the flow: a new one must come back.
-        list = list.closed();
-    }
+    let list = if found.named.is_certain() {
+        List::of(found.named.member())
+    } else {
+        listed(packet, tables, datagram, &found, header)?
+    };
     outcome.member = list.first();
     if outcome.member == 0 {
         return Err(Verdict::EmptyTable);
@@ -255,7 +267,46 @@ fn forward<P: Packet, T: Tables>(
         outcome.clamped = datagram.len as u64;
         outcome.fits = fits(member, encap, Private::MAX_HOPS as usize);
     }
-    sent
+    let by_id = found.named.member() == outcome.member;
+    sent.map(|verdict| if by_id { Verdict::ForwardedQuic } else { verdict })
+}
+
+/// The members for a packet that the tables place.
+#[inline(always)]
+fn listed<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    datagram: &Datagram,
+    found: &Found,
+    header: &Buffer,
+) -> Result<List, Verdict> {
+    let mut list = choose(tables, tables.pool_table(found.pool as u16), found.hash)?;
+    // A backend takes every fragment for its own: nobody can ask sockets for it.
+    let has_second_chance = found.flags as u16 & VipFlags::SECOND_CHANCE != 0 && !datagram.is_fragment();
+    if header.seed_change != 0 && !datagram.is_fragment() {
+        let old = choose(tables, tables.pool_previous(found.pool as u16), found.previous_hash);
+        list = list.with_second(old.map_or(0, |old| old.first()));
+    }
+    // What may be a first packet goes to another than the owner only if that one may hold flows of the slot.
+    let named = found.named.member();
+    if !has_second_chance && named != 0 && list.contains(named) {
+        return Ok(List::of(named));
+    }
+    if list.first() == 0 {
+        // Nobody takes new flows. Those that began earlier live on with the members listed.
+        if !has_second_chance || is_new(packet, datagram) {
+            return Err(Verdict::EmptyTable);
+        }
+        list = list.rest();
+    }
+    Ok(if !has_second_chance {
+        list.alone()
+    } else if datagram.protocol() == UDP {
+        // Only a connected socket tells that a backend holds the flow: a new one must come back.
+        list.closed()
+    } else {
+        list
+    })
 }
 
 /// The members of the slot of `hash`.

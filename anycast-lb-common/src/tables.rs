@@ -2,8 +2,8 @@
 
 use crate::abi::{
     ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, HopLimits, MAX_PREFIXES, Member, MemberNumber,
-    PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, service_key,
-    service_slots,
+    PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, server_key,
+    service_key, service_slots,
 };
 use crate::wire::transport::{TCP, UDP};
 
@@ -89,8 +89,14 @@ impl<'a, T: Tables> View<'a, T> {
         if any_port != 0 { any_port } else { address.any_protocol }
     }
 
+    /// The member of `pool` that a server ID names, or 0.
     #[inline(always)]
-    fn service(&self, key: u64) -> VipNumber {
+    pub(crate) fn server(&self, pool: u16, server_id: u64) -> MemberNumber {
+        self.service(server_key(pool, server_id))
+    }
+
+    #[inline(always)]
+    fn service(&self, key: u64) -> u16 {
         let slots = service_slots(key, self.header.salt);
         let base = self.half * SERVICE_SLOTS;
         let mut i = 0;

@@ -67,6 +67,29 @@ layouts! {
     Gue6 { link: Ethernet, ip: Ipv6, udp: Udp, gue: Gue, private: Private }
 }
 
+/// Copies a header, eight bytes at a time; the last eight overlap what was copied before them.
+///
+/// An assignment would become `memcpy`, which the compiler for BPF spells out byte by byte where the alignment
+/// is 1: 68 instructions for IP in IP, 140 for GUE over IPv6. The difference is 10 to 25 ns.
+#[inline(always)]
+pub fn copy<T: Pod>(to: &mut T, from: &T) {
+    /// A word at any address.
+    #[derive(Clone, Copy)]
+    #[repr(C, packed)]
+    struct Word(u64);
+    const { assert!(size_of::<T>() >= size_of::<Word>() && align_of::<T>() == 1) };
+    let last = size_of::<T>() - size_of::<Word>();
+    let (from, to) = (core::ptr::from_ref(from).cast::<u8>(), core::ptr::from_mut(to).cast::<u8>());
+    let mut at = 0;
+    while at < last + size_of::<Word>() {
+        let place = if at < last { at } else { last };
+        // SAFETY: `place` is at most `last`, so that both words lie inside their `T`, of which any bytes are
+        // a valid value. Volatile, or the loop is recognised as what it shall not be.
+        unsafe { to.add(place).cast::<Word>().write(from.add(place).cast::<Word>().read_volatile()) };
+        at += size_of::<Word>();
+    }
+}
+
 /// The MAC addresses of the way to the next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -295,6 +318,23 @@ mod tests {
         for (i, tunnel) in all.iter().enumerate() {
             assert_eq!(tunnel.encap() as usize, i + 1);
         }
+    }
+
+    #[test]
+    fn a_copy_is_the_whole_of_it_and_no_more() {
+        fn check<T: Pod>() {
+            // With a byte more behind each, which stays.
+            let from: std::vec::Vec<u8> = (1..=size_of::<T>() as u8 + 1).collect();
+            let mut to = std::vec![0; size_of::<T>() + 1];
+            let split = size_of::<T>();
+            copy::<T>(bytemuck::from_bytes_mut(&mut to[..split]), bytemuck::from_bytes(&from[..split]));
+            assert_eq!((&to[..split], to[split]), (&from[..split], 0));
+        }
+        check::<L2>();
+        check::<Ipip4>();
+        check::<Ipip6>();
+        check::<Gue4>();
+        check::<Gue6>();
     }
 
     proptest! {

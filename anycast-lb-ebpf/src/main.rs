@@ -21,7 +21,7 @@ mod programs {
     use anycast_lb_common::packet::Packet as _;
     use anycast_lb_common::{backend, ingress, relay};
     use aya_ebpf::bindings::TC_ACT_UNSPEC;
-    use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+    use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
     use aya_ebpf::helpers::bpf_redirect;
     use aya_ebpf::helpers::generated::bpf_redirect_neigh;
     use aya_ebpf::macros::{classifier, xdp};
@@ -36,7 +36,8 @@ mod programs {
     pub fn ingress(ctx: XdpContext) -> u32 {
         let mut frame = Frame(&ctx);
         let bytes = frame.len();
-        let outcome = ingress::run(&mut frame, &Maps);
+        let Some(tables) = Maps::find() else { return XDP_ABORTED };
+        let outcome = ingress::run(&mut frame, &tables);
         count(&outcome, bytes);
         #[cfg(feature = "log")]
         aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
@@ -56,7 +57,8 @@ mod programs {
     pub fn backend(ctx: XdpContext) -> u32 {
         let mut frame = Frame(&ctx);
         let bytes = frame.len();
-        let outcome = backend::run(&mut frame, &Maps);
+        let Some(tables) = Maps::find() else { return XDP_ABORTED };
+        let outcome = backend::run(&mut frame, &tables);
         count(&outcome, bytes);
         #[cfg(feature = "log")]
         aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
@@ -70,7 +72,8 @@ mod programs {
     /// The last step of a hop: the kernel's own neighbour table finds the way.
     #[classifier]
     pub fn relay(ctx: TcContext) -> i32 {
-        if !relay::is_hop(&Skb(&ctx), &Maps) {
+        let Some(tables) = Maps::find() else { return TC_ACT_UNSPEC };
+        if !relay::is_hop(&Skb(&ctx), &tables) {
             return TC_ACT_UNSPEC;
         }
         // SAFETY: the context is valid. Without parameters the kernel looks the neighbour up.

@@ -2,39 +2,22 @@
 //! tables and keep counters of its own.
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, Counter, FRAGMENT_SLOT_BITS, HOP_LIMIT_WORDS,
-    MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS,
-    ServiceEntry, Slot, Verdict, VipEntry,
+    ARENA_SLOTS, AllTables, CpuCounters, FRAGMENT_SLOT_BITS, HOP_LIMIT_WORDS, MAX_MEMBERS, MAX_VALUE, Member,
+    Slot,
 };
-use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
-
-/// A table: an array map of one element that holds all entries.
-///
-/// The kernel's look-up takes its index from memory, so an index that was just computed goes through the
-/// stack on its way, for one table after the other. With one element the index is a constant, and the
-/// rest is arithmetic on registers. The arena is too large for an element.
-pub type Table<T, const N: usize> = Array<[T; N], 1, MMAPABLE>;
 
 /// `BPF_F_MMAPABLE`: the daemon writes tables through a mapping, without a system call an element.
 const MMAPABLE: usize = 1 << 10;
 
 #[btf_map]
-pub static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
-#[btf_map]
-pub static ADDRESSES: Table<AddressEntry, { 2 * ADDRESS_SLOTS as usize }> = Array::new();
-#[btf_map]
-pub static SERVICES: Table<ServiceEntry, { 2 * SERVICE_SLOTS as usize }> = Array::new();
-#[btf_map]
-pub static PREFIXES: Table<PrefixEntry, { 2 * MAX_PREFIXES as usize }> = Array::new();
-#[btf_map]
-pub static VIPS: Table<VipEntry, { MAX_VIPS as usize }> = Array::new();
-#[btf_map]
-pub static POOLS: Table<PoolEntry, { MAX_POOLS as usize }> = Array::new();
+pub static TABLES: Array<AllTables, 1, MMAPABLE> = Array::new();
+/// The arena, too large for one element.
 #[btf_map]
 pub static SLOTS: Array<Slot, { ARENA_SLOTS as usize }, MMAPABLE> = Array::new();
 #[btf_map]
-pub static MEMBERS: Table<Member, { MAX_MEMBERS as usize }> = Array::new();
+pub static MEMBERS: Array<[Member; MAX_MEMBERS as usize], 1, MMAPABLE> = Array::new();
 
 /// State of the limits, on a backend those on hops, on an ingress node those on ICMP: theoretical
 /// arrival times.
@@ -45,9 +28,8 @@ pub static HOP_LIMITS: Array<u64, { HOP_LIMIT_WORDS as usize }> = Array::new();
 #[btf_map]
 pub static FRAGMENTS: Array<[u64; 2], { 1 << FRAGMENT_SLOT_BITS }> = Array::new();
 
+/// One element for each possible CPU, which the daemon sees to when it loads the object.
 #[btf_map]
-pub static VERDICTS: PerCpuArray<Counter, { Verdict::COUNT as usize }> = PerCpuArray::new();
-#[btf_map]
-pub static VIP_COUNTERS: PerCpuArray<Counter, { MAX_VIPS as usize }> = PerCpuArray::new();
-#[btf_map]
-pub static MEMBER_COUNTERS: PerCpuArray<Counter, { MAX_MEMBERS as usize }> = PerCpuArray::new();
+pub static COUNTERS: Array<CpuCounters, 1, MMAPABLE> = Array::new();
+
+const _: () = assert!(size_of::<[Member; MAX_MEMBERS as usize]>() <= MAX_VALUE);

@@ -1,5 +1,7 @@
 //! The frame in the kernel.
 
+use core::arch::asm;
+
 use anycast_lb_common::mss;
 use anycast_lb_common::packet::Packet;
 use aya_ebpf::EbpfContext;
@@ -14,6 +16,19 @@ const MAX_SUM: usize = 512;
 
 pub(crate) struct Frame<'a>(pub(crate) &'a XdpContext);
 
+/// `start + at`, which the compiler cannot compute a second time: it would check one copy and use the other,
+/// and the verifier does not know that they are equal.
+#[inline(always)]
+fn place(mut start: usize, at: usize) -> usize {
+    // SAFETY: arithmetic; a packet does not begin at address 0.
+    unsafe {
+        asm!("{start} += {at}", start = inout(reg) start, at = in(reg) at, options(pure, nomem, nostack));
+        // No frame lies there. A view would be tested for it, each of them.
+        core::hint::assert_unchecked(start != 0);
+    }
+    start
+}
+
 impl Packet for Frame<'_> {
     #[inline(always)]
     fn len(&self) -> usize {
@@ -23,7 +38,7 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = self.0.data() + at;
+        let start = place(self.0.data(), at);
         if start + size_of::<T>() > self.0.data_end() {
             return None;
         }
@@ -35,7 +50,7 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn view_mut<T: Pod>(&mut self, at: usize) -> Option<&mut T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = self.0.data() + at;
+        let start = place(self.0.data(), at);
         if start + size_of::<T>() > self.0.data_end() {
             return None;
         }
@@ -87,7 +102,7 @@ impl Packet for Skb<'_> {
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = self.0.data() + at;
+        let start = place(self.0.data(), at);
         if start + size_of::<T>() > self.0.data_end() {
             return None;
         }

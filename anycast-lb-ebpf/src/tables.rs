@@ -3,18 +3,27 @@
 use core::arch::asm;
 
 use anycast_lb_common::abi::{
-    AddressEntry, Buffer, HopLimits, Member, MemberNumber, PrefixEntry, ServiceEntry, Slot, VipEntry,
-    VipNumber,
+    AddressEntry, AllTables, Buffer, HopLimits, Member, MemberNumber, PrefixEntry, ServiceEntry, Slot,
+    VipEntry, VipNumber,
 };
 use anycast_lb_common::tables::Tables;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::limits;
-use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, MEMBERS, POOLS, PREFIXES, SERVICES, SLOTS, Table, VIPS};
+use crate::maps::{FRAGMENTS, MEMBERS, SLOTS, TABLES};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
-pub(crate) struct Maps;
+/// The small tables, found once for each packet.
+pub(crate) struct Maps(&'static AllTables);
+
+impl Maps {
+    /// `None` never happens; the verifier wants to hear it.
+    #[inline(always)]
+    pub(crate) fn find() -> Option<Self> {
+        TABLES.get(0).map(Maps)
+    }
+}
 
 /// Reads a word that the daemon may be replacing, exactly once.
 #[inline(always)]
@@ -25,9 +34,8 @@ fn once<T: Copy>(field: &T) -> T {
 
 /// An element of a table.
 #[inline(always)]
-fn element<T, const N: usize>(table: &Table<T, N>, index: u32) -> Option<&T> {
+fn element<T, const N: usize>(table: &[T; N], index: u32) -> Option<&T> {
     const { assert!(N.is_power_of_two()) };
-    let all = table.get(0)?;
     let mut index = index as u64;
     if index >= N as u64 {
         return None;
@@ -38,13 +46,13 @@ fn element<T, const N: usize>(table: &Table<T, N>, index: u32) -> Option<&T> {
         asm!("{index} &= {mask}", index = inout(reg) index, mask = const N - 1, options(pure, nomem, nostack))
     };
     // SAFETY: below `N`.
-    Some(unsafe { all.get_unchecked(index as usize) })
+    Some(unsafe { table.get_unchecked(index as usize) })
 }
 
 impl Tables for Maps {
     #[inline(always)]
     fn active(&self) -> Option<(u32, &Buffer)> {
-        let control = CONTROL.get(0)?;
+        let control = &self.0.control;
         let half = once(&control.active) as usize & 1;
         // SAFETY: `half` is 0 or 1. An index expression would leave a panic for the verifier.
         Some((half as u32, unsafe { control.buffers.get_unchecked(half) }))
@@ -52,32 +60,32 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn address(&self, index: u32) -> Option<&AddressEntry> {
-        element(&ADDRESSES, index)
+        element(&self.0.addresses, index)
     }
 
     #[inline(always)]
     fn service(&self, index: u32) -> Option<&ServiceEntry> {
-        element(&SERVICES, index)
+        element(&self.0.services, index)
     }
 
     #[inline(always)]
     fn prefix(&self, index: u32) -> Option<&PrefixEntry> {
-        element(&PREFIXES, index)
+        element(&self.0.prefixes, index)
     }
 
     #[inline(always)]
     fn vip(&self, number: VipNumber) -> Option<VipEntry> {
-        element(&VIPS, number.into()).map(once)
+        element(&self.0.vips, number.into()).map(once)
     }
 
     #[inline(always)]
     fn pool_table(&self, pool: u16) -> Option<u64> {
-        element(&POOLS, pool.into()).map(|entry| once(&entry.table))
+        element(&self.0.pools, pool.into()).map(|entry| once(&entry.table))
     }
 
     #[inline(always)]
     fn pool_previous(&self, pool: u16) -> Option<u64> {
-        element(&POOLS, pool.into()).map(|entry| once(&entry.previous))
+        element(&self.0.pools, pool.into()).map(|entry| once(&entry.previous))
     }
 
     #[inline(always)]
@@ -87,7 +95,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn member(&self, number: MemberNumber) -> Option<&Member> {
-        element(&MEMBERS, number.into())
+        element(MEMBERS.get(0)?, number.into())
     }
 
     #[inline(always)]

@@ -169,7 +169,7 @@ impl Node {
     ///
     /// When the counters cannot be read.
     pub fn packets(&self, verdict: Verdict) -> Result<u64> {
-        let verdicts = self.dataplane.verdicts()?;
+        let verdicts = self.dataplane.verdicts();
         Ok(verdicts.iter().find(|(v, _)| *v == verdict).map_or(0, |(_, counter)| counter.packets))
     }
 
@@ -179,7 +179,7 @@ impl Node {
     ///
     /// When the counters cannot be read.
     pub fn spread(&self) -> Result<Vec<u64>> {
-        Ok(self.dataplane.vip_counters()?.iter().map(|(_, counter)| counter.packets).collect())
+        Ok(self.dataplane.vip_counters().iter().map(|(_, counter)| counter.packets).collect())
     }
 }
 
@@ -230,6 +230,7 @@ fn pool(name: &str, backends: impl Iterator<Item = Backend>) -> Pool {
         fill_time: Duration::ZERO,
         drain_timeout: Duration::ZERO,
         backends: backends.collect(),
+        quic: None,
     }
 }
 
@@ -239,7 +240,8 @@ fn member(address: IpAddr, pop: Option<&str>) -> Backend {
 
 fn service_at(address: IpAddr, pool: &str) -> Vip {
     let key = VipKey { address, port: Some(PORT), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.to_owned(), second_chance: true, hash: FlowHash::default(), mss_clamp: false }
+    let (pool, hash) = (pool.to_owned(), FlowHash::default());
+    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false }
 }
 
 fn way(backend: IpAddr) -> Resolution {

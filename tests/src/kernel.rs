@@ -1,16 +1,19 @@
 //! The released object under the kernel's test run.
 
+use std::mem::offset_of;
 use std::path::Path;
 
-use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, Counter, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, Program, SERVICE_SLOTS, Verdict,
-};
+use anycast_lb::dataplane::Counters;
+use anycast_lb_common::abi::{AllTables, MAX_MEMBERS, Member, Program, Verdict};
 use anycast_lb_common::host::TableSet;
 use anyhow::Context as _;
-use aya::maps::{Array, MapData, PerCpuArray};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Ebpf, EbpfLoader};
+use bytemuck::{bytes_of, cast_slice};
 
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
 /// Longest frame a test run gives back.
 const MAX_FRAME: usize = 4096;
 
@@ -35,20 +38,14 @@ pub struct Kernel {
     program: Program,
 }
 
-/// Shared bytes as aya wants to see them.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Shared<T>(T);
-
-// SAFETY: `T` is `bytemuck::Pod`.
-unsafe impl<T: bytemuck::Pod> Pod for Shared<T> {}
-
 impl Kernel {
     /// Loads the object afresh.
     pub fn load(program: Program) -> anyhow::Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/anycast-lb.o");
         let object = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        let mut ebpf = EbpfLoader::new().load(&object)?;
+        let mut loader = EbpfLoader::new();
+        Counters::put(&mut loader)?;
+        let mut ebpf = loader.load(&object)?;
         xdp(&mut ebpf, program)?.load()?;
         if program == Program::Backend {
             relay(&mut ebpf)?.load()?;
@@ -56,45 +53,47 @@ impl Kernel {
         Ok(Kernel { ebpf, program })
     }
 
-    /// Writes `tables` into the maps; maps that were written before should be written by a fresh
-    /// [`Kernel`], since empty entries are left out.
+    /// Writes `tables` into the maps; those that were written before should be written by a fresh
+    /// [`Kernel`], since empty slots are left out.
     pub fn write(&mut self, tables: &TableSet) -> anyhow::Result<()> {
-        self.write_table::<_, { 2 * ADDRESS_SLOTS as usize }>("ADDRESSES", &tables.addresses)?;
-        self.write_table::<_, { 2 * SERVICE_SLOTS as usize }>("SERVICES", &tables.services)?;
-        self.write_table::<_, { 2 * MAX_PREFIXES as usize }>("PREFIXES", &tables.prefixes)?;
-        self.write_table::<_, { MAX_VIPS as usize }>("VIPS", &tables.vips)?;
-        self.write_table::<_, { MAX_POOLS as usize }>("POOLS", &tables.pools)?;
-        self.write_array("SLOTS", &tables.slots)?;
-        self.write_table::<_, { MAX_MEMBERS as usize }>("MEMBERS", &tables.members)?;
-        self.write_array("CONTROL", &[tables.control])
-    }
-
-    fn write_array<T: bytemuck::Pod>(&mut self, name: &str, elements: &[T]) -> anyhow::Result<()> {
-        let map = self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
-        let mut array: Array<&mut MapData, Shared<T>> = Array::try_from(map)?;
-        for (i, element) in elements.iter().enumerate() {
-            if bytemuck::bytes_of(element).iter().any(|b| *b != 0) {
-                array.set(u32::try_from(i)?, Shared(*element), 0).with_context(|| format!("{name}[{i}]"))?;
-            }
+        self.write_value::<{ size_of::<AllTables>() / WORD }>(
+            "TABLES",
+            &[
+                (offset_of!(AllTables, addresses), cast_slice(&tables.addresses)),
+                (offset_of!(AllTables, services), cast_slice(&tables.services)),
+                (offset_of!(AllTables, prefixes), cast_slice(&tables.prefixes)),
+                (offset_of!(AllTables, vips), cast_slice(&tables.vips)),
+                (offset_of!(AllTables, pools), cast_slice(&tables.pools)),
+                (offset_of!(AllTables, control), bytes_of(&tables.control)),
+            ],
+        )?;
+        let members = [(0, cast_slice(&tables.members))];
+        self.write_value::<{ MAX_MEMBERS as usize * size_of::<Member>() / WORD }>("MEMBERS", &members)?;
+        let mut slots: Array<&mut MapData, u64> = Array::try_from(self.map("SLOTS")?)?;
+        for (i, slot) in tables.slots.iter().enumerate().filter(|(_, slot)| slot.0 != 0) {
+            slots.set(u32::try_from(i)?, slot.0, 0).with_context(|| format!("SLOTS[{i}]"))?;
         }
         Ok(())
     }
 
-    /// For maps whose one value holds all elements.
-    fn write_table<T: bytemuck::Pod, const N: usize>(
+    /// Writes the one element, of `WORDS` words, of a map: what is at which offset.
+    fn write_value<const WORDS: usize>(
         &mut self,
         name: &str,
-        elements: &[T],
+        parts: &[(usize, &[u8])],
     ) -> anyhow::Result<()> {
-        let mut all = vec![Shared(T::zeroed()); N];
-        for (place, element) in all.iter_mut().zip(elements) {
-            *place = Shared(*element);
+        let mut value = bytemuck::zeroed_box::<[u64; WORDS]>();
+        let bytes = bytemuck::bytes_of_mut(&mut *value);
+        for (offset, part) in parts {
+            let place = bytes.get_mut(*offset..offset + part.len());
+            place.with_context(|| format!("{name} has less room"))?.copy_from_slice(part);
         }
-        let all: Box<[Shared<T>; N]> =
-            all.into_boxed_slice().try_into().ok().with_context(|| format!("{name} has {N} elements"))?;
-        let map = self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
-        let mut array: Array<&mut MapData, [Shared<T>; N]> = Array::try_from(map)?;
-        array.set(0, all, 0).with_context(|| name.to_owned())
+        let mut array: Array<&mut MapData, [u64; WORDS]> = Array::try_from(self.map(name)?)?;
+        array.set(0, value, 0).with_context(|| name.to_owned())
+    }
+
+    fn map(&mut self, name: &str) -> anyhow::Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))
     }
 
     /// Empties the fragment table.
@@ -155,9 +154,7 @@ impl Kernel {
 
     /// How often each of the given verdicts was given.
     pub fn packets(&self, verdict: Verdict) -> anyhow::Result<u64> {
-        let map = self.ebpf.map("VERDICTS").context("no map VERDICTS")?;
-        let counters: PerCpuArray<&MapData, Shared<Counter>> = PerCpuArray::try_from(map)?;
-        Ok(counters.get(&(verdict as u32), 0)?.iter().map(|c| c.0.packets).sum())
+        Ok(Counters::open(&self.ebpf)?.verdict(verdict).packets)
     }
 }
 

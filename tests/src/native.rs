@@ -33,7 +33,7 @@ mod tests {
 
     use super::*;
     use crate::echo;
-    use crate::scenario::{Mode, Scenario};
+    use crate::scenario::{Mode, Scenario, Vector};
 
     #[test]
     fn every_vector_comes_out_as_scapy_says() -> anyhow::Result<()> {
@@ -69,6 +69,20 @@ mod tests {
         let seen: HashSet<_> = Scenario::load()?.vectors()?.iter().map(|v| v.verdict).collect();
         let missing: Vec<_> = VERDICTS.iter().filter(|v| !seen.contains(v)).map(|v| v.name()).collect();
         assert!(missing.is_empty(), "{missing:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_connection_id_leaves_nothing_behind() -> anyhow::Result<()> {
+        let scenario = Scenario::load()?;
+        let named = |v: &&Vector| v.name.starts_with("quic") && !v.name.contains("fragment");
+        let vectors = scenario.vectors()?;
+        assert!(vectors.iter().filter(named).count() > 50);
+        for v in vectors.iter().filter(named) {
+            let tables = scenario.tables(v.program, v.mode)?;
+            run(v.program, &tables, &v.input, v.metadata);
+            assert!(tables.fragments.borrow().iter().all(|words| *words == [0; 2]), "{}", v.name);
+        }
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use anycast_lb_common::abi::{
     AddressEntry, AddressFlags, FlowKeys, HopLimits, Member, MemberFlags, PoolEntry, PrefixEntry, Program,
-    ServiceEntry, Slot, TableRef, VERDICTS, Verdict, VipEntry, VipFlags, address_key, service_key,
+    ServerIds, ServiceEntry, Slot, TableRef, VERDICTS, Verdict, VipEntry, VipFlags, address_key, server_key,
+    service_key,
 };
 use anycast_lb_common::host::TableSet;
 use anycast_lb_common::template::{self, Ends, Link, Tunnel};
@@ -52,6 +53,9 @@ struct Pool {
     mtu: Option<u16>,
     ifindex: Option<u32>,
     resolved: Option<bool>,
+    /// Members by the IDs that name them in connection IDs.
+    #[serde(default)]
+    servers: BTreeMap<String, IpAddr>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +69,10 @@ struct Vip {
     /// Parts of the flow that are hashed; empty = all.
     #[serde(default)]
     hash: Vec<String>,
+    /// Where the VIP's packets are QUIC.
+    quic_config: Option<u8>,
+    #[serde(default)]
+    server_id_length: u8,
     #[serde(default)]
     mss_clamp: bool,
 }
@@ -202,6 +210,16 @@ impl Scenario {
                 }
                 Some(other) => bail!("pool {name}: table {other:?}"),
             }
+            for (id, address) in &pool.servers {
+                let there =
+                    tables.members.iter().position(|m| m.pool == number && m.address == octets(*address));
+                let member = match there {
+                    Some(there) => u16::try_from(there)?,
+                    None => self.add_member(tables, pool, number, Some(*address))?,
+                };
+                let key = server_key(number, u64::from_str_radix(id, 16)?);
+                tables.insert_service(ServiceEntry { key, vip: member, reserved: [0; 3] });
+            }
             tables.pools.push(entry);
         }
         Ok(numbers)
@@ -257,9 +275,12 @@ impl Scenario {
             let number = u16::try_from(tables.vips.len())?;
             let pool = *pools.get(vip.pool.as_str()).with_context(|| format!("pool {}", vip.pool))?;
             let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            let quic = if vip.quic_config.is_some() { VipFlags::QUIC } else { 0 };
             let mss_clamp = if vip.mss_clamp { VipFlags::MSS_CLAMP } else { 0 };
-            let flags = second_chance | mss_clamp | vip.hashed_parts()?;
-            tables.vips.push(VipEntry { pool, flags, ..VipEntry::default() });
+            let flags = second_chance | quic | mss_clamp | vip.hashed_parts()?;
+            let server_ids =
+                ServerIds { config: vip.quic_config.unwrap_or_default(), len: vip.server_id_length };
+            tables.vips.push(VipEntry { pool, flags, server_ids, ..VipEntry::default() });
             let id = u16::try_from(addresses.len() + 1)?;
             let entry = addresses.entry(vip.address).or_insert(AddressEntry {
                 address: key(vip.address),

@@ -44,6 +44,14 @@ POOLS = {
     "reseeded": {"encap": "gue", "address": BACKEND, "hops": ["10.0.0.12"], "previous": "10.0.0.19"},
     "elsewhere": {"encap": "gue", "address": BACKEND, "ifindex": 999},
     "narrow": {"encap": "gue", "address": BACKEND, "mtu": 600},
+    # Servers by the IDs in connection IDs: the owner, who is listed, and who is not.
+    "quic": {"encap": "gue", "address": BACKEND, "hops": ["10.0.0.12"], "previous": "10.0.0.19",
+             "servers": {"000b": BACKEND, "000c": "10.0.0.12", "0013": "10.0.0.19", "004d": "10.0.0.77"}},
+    "quic6": {"encap": "gue", "address": BACKEND6, "hops": [f"fd00::{n}" for n in range(21, 28)],
+              "servers": {"0a0b0c0d0e0f": "fd00::27", "ffffffffffff": "fd00::77"}},
+    "quic-ipip": {"encap": "ipip", "address": BACKEND, "table": "none", "servers": {"4d": "10.0.0.77"}},
+    "quic-l2": {"encap": "l2", "address": BACKEND, "table": "empty", "servers": {"4d": "10.0.0.77"}},
+    "quic-leaving": {"encap": "gue", "address": None, "hops": ["10.0.0.12"], "servers": {"000c": "10.0.0.12"}},
     "narrow6": {"encap": "gue", "address": BACKEND6, "mtu": 1400},
     "narrow-l2": {"encap": "l2", "address": BACKEND, "mtu": 1400},
     "clamped": {"encap": "gue", "address": BACKEND, "mtu": 1500},
@@ -91,6 +99,13 @@ HASHED = [
     ("2001:db8:0:1::31", 80, "tcp", "gue4", ["source", "source port"]),
     ("2001:db8:0:1::32", None, "tcp", "gue6", ["destination port"]),
 ]
+# VIPs of QUIC: configuration, octets of a server ID.
+QUIC = [
+    ("203.0.113.60", 443, "udp", "quic", 2, 2, []), ("2001:db8:0:1::60", None, "udp", "quic6", 0, 6, []),
+    ("203.0.113.61", None, "udp", "quic-ipip", 6, 1, []), ("203.0.113.62", 443, "udp", "quic-l2", 1, 1, []),
+    ("203.0.113.63", 443, "udp", "quic-leaving", 2, 2, []), ("203.0.113.64", 443, "udp", "quic", 2, 2, ["source"]),
+]
+HASHED += [(a, None, None, None, parts) for a, _, _, _, _, _, parts in QUIC if parts]
 PARTS = {address: parts for address, _, _, _, parts in HASHED}
 PREFIXES = ["203.0.113.0/24", "2001:db8:0:1::/64"]
 SENDERS = ["10.0.0.0/24", "fd00::/64"]
@@ -400,6 +415,91 @@ drops("by source, the first fragment ends inside the udp header",
       client(IP(src=CLIENT, dst="203.0.113.30", proto=17, flags="MF") / Raw(b"1234567")), "truncated_transport")
 drops("by destination port, a later fragment alone",
       client(IP(src=CLIENT, dst="203.0.113.32", proto=17, id=5, frag=9) / Raw(b"12345678")), "fragment")
+
+# --- ingress: quic by connection id ---------------------------------------------------------------
+
+
+def cid(config, server, nonce=b"\x11\x22\x33\x44", rest=None):
+    """A connection ID as a QUIC-LB server makes it; the first octet tells the length, or is random."""
+    body = bytes.fromhex(server) + nonce
+    return bytes([config << 5 | (len(body) if rest is None else rest)]) + body
+
+
+def quic_long(first, version, dcid, scid=b"client"):
+    return bytes([first]) + struct.pack(">IB", version, len(dcid)) + dcid + bytes([len(scid)]) + scid + b"\0" * 40
+
+
+def quic_short(dcid, first=0x41):
+    return bytes([first]) + dcid + b"\x55" * 24
+
+
+def quic(payload, dst="203.0.113.60", src=CLIENT, sport=777, **ip):
+    ip = IPv6(src=CLIENT6, dst=dst, **ip) if ":" in dst else IP(src=src, dst=dst, **ip)
+    return ip / UDP(sport=sport, dport=443) / Raw(payload)
+
+
+V1, V2, GREASED = 1, 0x6B3343CF, 0x1A2A3A4A
+OWNER, LISTED_ONE, OTHER = cid(2, "000b"), cid(2, "000c"), cid(2, "004d")
+for sport in (777, 778):
+    for server, address in (("000b", BACKEND), ("000c", "10.0.0.12"), ("004d", "10.0.0.77")):
+        forwards(f"quic: short header to {address}, from {sport}", quic(quic_short(cid(2, server)), sport=sport), "quic",
+                 "forwarded_quic", address=address)
+forwards("quic: from another address", quic(quic_short(OTHER), src="198.51.100.200"), "quic", "forwarded_quic", address="10.0.0.77")
+forwards("quic: random low bits, a long nonce", quic(quic_short(cid(2, "004d", b"n" * 17, 0))), "quic", "forwarded_quic", address="10.0.0.77")
+forwards("quic: no fixed bit", quic(quic_short(OTHER, 0x01)), "quic", "forwarded_quic", address="10.0.0.77")
+forwards("quic: the shortest that is looked at", quic(quic_short(OTHER)[:13]), "quic", "forwarded_quic", address="10.0.0.77")
+forwards("quic: one byte less", quic(quic_short(OTHER)[:12]), "quic", "forwarded_gue")
+for name, id in (("unknown server", cid(2, "4d00")), ("another configuration", cid(1, "004d")),
+                 ("no configuration", cid(7, "004d")), ("a client's whole address", bytes(4) + bytes([10, 0, 0, 77])),
+                 ("ones", b"\xff" * 9), ("zeros", bytes(9))):
+    forwards(f"quic: short header, {name}", quic(quic_short(id)), "quic", "forwarded_gue")
+    forwards(f"quic: handshake, {name}", quic(quic_long(0xE0, V1, id)), "quic", "forwarded_gue")
+    forwards(f"quic: initial, {name}", quic(quic_long(0xC0, V1, id)), "quic", "forwarded_gue")
+for version, name, initial, early, handshake in ((V1, "v1", 0xC0, 0xD0, 0xE0), (V2, "v2", 0xD0, 0xE0, 0xF0)):
+    forwards(f"quic: {name} handshake", quic(quic_long(handshake, version, OTHER)), "quic", "forwarded_quic", address="10.0.0.77")
+    for first, kind in ((initial, "initial"), (early, "0-rtt")):
+        packet = lambda id: quic(quic_long(first, version, id))
+        forwards(f"quic: {name} {kind} that names the owner", packet(OWNER), "quic", "forwarded_quic")
+        forwards(f"quic: {name} {kind} that names one who may hold it", packet(LISTED_ONE), "quic", "forwarded_quic",
+                 address="10.0.0.12")
+        forwards(f"quic: {name} {kind} that aims elsewhere", packet(OTHER), "quic", "forwarded_gue")
+for first in (0x80, 0xC0, 0xE0, 0xF0):
+    forwards(f"quic: unknown version, type {first:x}, aims elsewhere", quic(quic_long(first, GREASED, OTHER)), "quic",
+             "forwarded_gue")
+    forwards(f"quic: unknown version, type {first:x}, names one who may hold it", quic(quic_long(first, GREASED, LISTED_ONE)),
+             "quic", "forwarded_quic", address="10.0.0.12")
+forwards("quic: version negotiation from a client", quic(quic_long(0x80, 0, OTHER)), "quic", "forwarded_gue")
+for length in (0, 1, 6):
+    forwards(f"quic: handshake with {length} octets of an id", quic(quic_long(0xE0, V1, OTHER[:length])), "quic", "forwarded_gue")
+forwards("quic: 255 octets of an id", quic(quic_long(0xE0, V1, OTHER + bytes(248))), "quic", "forwarded_quic", address="10.0.0.77")
+forwards("quic: the id's length, and then nothing", quic(quic_long(0xE0, V1, OTHER)[:12]), "quic", "forwarded_gue")
+forwards("quic: no payload", quic(b""), "quic", "forwarded_gue")
+forwards("quic: ip options", quic(quic_short(OTHER), options=[IPOption(b"\x94\x04\0\0")]), "quic", "forwarded_quic",
+         address="10.0.0.77")
+forwards("quic: fragments do not name", IP(src=CLIENT, dst="203.0.113.60", flags="MF", id=6)
+         / UDP(sport=777, dport=443, len=200, chksum=0x1234) / Raw(quic_short(OTHER).ljust(64)), "quic", "forwarded_gue",
+         first=quic(b""))
+forwards("quic: the id looks on over the end of the packet", quic(quic_short(OTHER)[:7]), "quic", "forwarded_gue",
+         frame=bytes(client(IP(bytes(quic(quic_short(OTHER)[:7]))))) + OTHER * 3)
+forwards("quic over v6", quic(quic_short(cid(0, "0a0b0c0d0e0f")), "2001:db8:0:1::60"), "quic6", "forwarded_quic", address="fd00::27")
+forwards("quic over v6, not listed", quic(quic_short(cid(0, "ffffffffffff")), "2001:db8:0:1::60"), "quic6", "forwarded_quic",
+         address="fd00::77")
+forwards("quic over v6: initial of the last who may hold it", quic(quic_long(0xC0, V1, cid(0, "0a0b0c0d0e0f")), "2001:db8:0:1::60"),
+         "quic6", "forwarded_quic", address="fd00::27")
+forwards("quic over v6: initial that aims elsewhere", quic(quic_long(0xC0, V1, cid(0, "ffffffffffff")), "2001:db8:0:1::60"), "quic6",
+         "forwarded_gue")
+forwards("quic over ipip, without a table", quic(quic_short(cid(6, "4d")), "203.0.113.61"), "quic-ipip", "forwarded_quic",
+         address="10.0.0.77")
+forwards("quic over l2, with nobody for new flows", quic(quic_short(cid(1, "4d")), "203.0.113.62"), "quic-l2", "forwarded_quic")
+drops("quic over l2: a new flow", client(quic(quic_long(0xC0, V1, cid(1, "4d")), "203.0.113.62")), "empty_table")
+forwards("quic: all are leaving, a handshake goes on", quic(quic_long(0xC0, V1, LISTED_ONE), "203.0.113.63"), "quic-leaving",
+         "forwarded_quic", address="10.0.0.12")
+drops("quic: all are leaving, a new flow", client(quic(quic_long(0xC0, V1, b"randomly"), "203.0.113.63")), "empty_table")
+forwards("quic: by source where no id names", quic(quic_long(0xC0, V1, b"randomly"), "203.0.113.64"), "quic", "forwarded_gue")
+forwards("quic: by id where hashed by source", quic(quic_short(OTHER), "203.0.113.64"), "quic", "forwarded_quic", address="10.0.0.77")
+forwards("quic: the seed is being changed", quic(quic_long(0xC0, V1, cid(2, "0013"))), "quic", "forwarded_quic",
+         address="10.0.0.19", mode="seed-change")
+forwards("quic: the seed is not being changed", quic(quic_long(0xC0, V1, cid(2, "0013"))), "quic", "forwarded_gue")
 
 # --- ingress: what is not -----------------------------------------------------------------------
 
@@ -952,7 +1052,9 @@ json.dump({
     "previous_seed": PREVIOUS_SEED.hex(),
     "vips": [{"address": a, "port": p, "protocol": r, "pool": q} for a, p, r, q in VIPS]
     + [{"address": a, "port": p, "protocol": r, "pool": q, "second_chance": True} for a, p, r, q in SECOND_CHANCE]
-    + [{"address": a, "port": p, "protocol": r, "pool": q, "hash": parts} for a, p, r, q, parts in HASHED]
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "hash": parts} for a, p, r, q, parts in HASHED if q]
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "quic_config": c, "server_id_length": n, "hash": parts}
+       for a, p, r, q, c, n, parts in QUIC]
     + [{"address": a, "port": p, "protocol": r, "pool": q, "mss_clamp": True} for a, p, r, q in CLAMPED],
     "prefixes": PREFIXES, "senders": SENDERS, "locals": LOCALS, "vectors": vectors,
 }, sys.stdout, indent=1)

@@ -58,15 +58,12 @@ impl MemberFlags {
 
 /// A backend of a pool.
 ///
-/// The template starts at offset 0 so that the destination MAC shares one aligned 64-bit word:
-/// a neighbour that moves is followed by one atomic store.
+/// What a packet needs comes first: with most encapsulations that is one cache line. The template starts at a
+/// multiple of 8 so that the destination MAC shares one aligned 64-bit word: a neighbour that moves is followed
+/// by one atomic store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(8))]
 pub struct Member {
-    /// Everything before the inner packet, ready but for lengths, TOS, hop count, source port and
-    /// IPv4 checksum; [`Encap::header_len`] bytes are valid. The IPv4 checksum field holds the
-    /// ones' complement sum of the finished fields, not yet complemented.
-    pub template: [u8; MAX_TEMPLATE],
     /// Interface through which the member is reached.
     pub ifindex: u32,
     /// Largest IP packet, outer header included, that fits on the way.
@@ -75,6 +72,10 @@ pub struct Member {
     pub encap: u8,
     /// [`MemberFlags`].
     pub flags: u8,
+    /// Everything before the inner packet, ready but for lengths, TOS, hop count, source port and
+    /// IPv4 checksum; [`Encap::header_len`] bytes are valid. The IPv4 checksum field holds the
+    /// ones' complement sum of the finished fields, not yet complemented.
+    pub template: [u8; MAX_TEMPLATE],
     /// Address of the backend in network order, IPv4 as IPv4-mapped.
     pub address: [u8; 16],
     /// Hash of the pool's name, the address and the encapsulation, by which a restarted daemon finds
@@ -99,4 +100,6 @@ impl Member {
 const _: () = {
     assert!(size_of::<Member>() == 128);
     assert!(Encap::Gue6.header_len() <= MAX_TEMPLATE);
+    assert!(core::mem::offset_of!(Member, template).is_multiple_of(8));
+    assert!(core::mem::offset_of!(Member, template) + Encap::Gue4.header_len() <= 64);
 };

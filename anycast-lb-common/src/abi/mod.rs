@@ -12,33 +12,28 @@
 //!   one aligned 64-bit word, so that a packet sees the old table or the new one, never a mixture.
 //! * What a packet that is still under way may read is overwritten only after an RCU grace period.
 
+mod all;
+mod counters;
 mod member;
 mod service;
 mod table;
 mod verdict;
 
+pub use all::{AllTables, MAX_VALUE};
+pub use counters::{Counter, CpuCounters, MAX_VERDICTS};
 pub use member::{Encap, MAX_TEMPLATE, Member, MemberFlags};
 pub use service::{
     ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, FRAGMENT_SLOT_BITS, FlowKeys,
-    HOP_LIMIT_CLASS_BITS, HOP_LIMIT_WORDS, HopLimits, MAX_PREFIXES, MAX_VIPS, PrefixEntry, SERVICE_SLOTS,
-    ServiceEntry, VipEntry, VipFlags, VipNumber, address_key, address_slots, service_key, service_slots,
+    HOP_LIMIT_CLASS_BITS, HOP_LIMIT_WORDS, HopLimits, MAX_PREFIXES, MAX_VIPS, PrefixEntry, SERVICE_KEY,
+    SERVICE_SLOTS, ServerIds, ServiceEntry, VipEntry, VipFlags, VipNumber, address_key, address_slots,
+    server_key, service_key, service_slots,
 };
 pub use table::{ARENA_SLOTS, MAX_MEMBERS, MAX_POOLS, MemberNumber, PoolEntry, Slot, TableRef};
 pub use verdict::{Kind, Program, VERDICTS, Verdict};
 
 /// Version of everything in this module; part of the path under which maps are pinned.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Version of the flow hash and of the table algorithms: nodes that disagree on it place flows
 /// differently.
 pub const PLACEMENT: u32 = 1;
-
-/// Packets and bytes; one for each CPU, so plain additions are enough.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct Counter {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of the frames as they arrived, link header included.
-    pub bytes: u64,
-}

@@ -6,6 +6,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::MAX_POOLS;
 use crate::wire::transport::TCP;
 
 /// Slots in each half of the address table; a power of two.
@@ -156,13 +157,14 @@ impl AddressEntry {
     }
 }
 
-/// An exact service: address, protocol and port.
+/// An exact service: address, protocol and port. Or, in the same table, the server that a connection ID
+/// names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ServiceEntry {
-    /// As [`service_key`] gives it; 0 = the slot is empty.
+    /// As [`service_key`] or [`server_key`] gives it; 0 = the slot is empty.
     pub key: u64,
-    /// The VIP.
+    /// The VIP; the number of the member where the key is a server's.
     pub vip: VipNumber,
     /// Zero.
     pub reserved: [u16; 3],
@@ -185,6 +187,28 @@ impl VipFlags {
     pub const HASHED_PARTS: u16 = Self::HASH_SOURCE | Self::HASH_SOURCE_PORT | Self::HASH_DESTINATION_PORT;
     /// The MSS that a SYN offers is lowered to what fits a tunnel to the backend.
     pub const MSS_CLAMP: u16 = 16;
+    /// UDP is QUIC whose connection IDs name the backend, as [`VipEntry::server_ids`] says.
+    pub const QUIC: u16 = 32;
+    /// Whatever makes the flow of a packet something else than its whole 5-tuple, in one test.
+    pub const SPECIAL_FLOW: u16 = Self::HASHED_PARTS | Self::QUIC;
+}
+
+/// How the connection IDs of a VIP's QUIC servers name the server (draft-ietf-quic-load-balancers-21 §3.1, §5.2,
+/// without a key): one octet whose top three bits are the configuration, then the server ID.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ServerIds {
+    /// Number of the configuration, 0 to 6; 7 says that an ID names nobody.
+    pub config: u8,
+    /// Octets of a server ID, 1 to [`Self::MAX_LEN`].
+    pub len: u8,
+}
+
+impl ServerIds {
+    /// The longest server ID that is understood.
+    pub const MAX_LEN: u8 = 6;
+    /// The largest number of a configuration.
+    pub const MAX_CONFIG: u8 = 6;
 }
 
 /// What a VIP's packets need; one aligned word, so it changes atomically.
@@ -195,8 +219,10 @@ pub struct VipEntry {
     pub pool: u16,
     /// [`VipFlags`].
     pub flags: u16,
+    /// With [`VipFlags::QUIC`].
+    pub server_ids: ServerIds,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 /// A prefix, IPv4 as IPv4-mapped IPv6.
@@ -229,15 +255,25 @@ impl PrefixEntry {
 /// machine's own order. IPv4 addresses are IPv4-mapped (`::ffff:a.b.c.d`).
 #[inline(always)]
 pub fn address_key(address: [u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
-    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+    // Not byte by byte: the compiler does not always find its way back from sixteen loads to two.
+    bytemuck::cast(address)
 }
 
 /// Key of a service. `protocol` is the IP protocol number, `port` in host order.
 #[inline(always)]
 pub fn service_key(address_id: u16, protocol: u8, port: u16) -> u64 {
     // The top bit keeps the key of a real service from ever being 0.
-    1 << 63 | (address_id as u64) << 32 | (protocol as u64) << 16 | port as u64
+    SERVICE_KEY | (address_id as u64) << 32 | (protocol as u64) << 16 | port as u64
+}
+
+/// Set in the keys of services, and not in those of servers.
+pub const SERVICE_KEY: u64 = 1 << 63;
+
+/// Key of the server `server_id` (up to [`ServerIds::MAX_LEN`] octets, read as a number) of a pool.
+#[inline(always)]
+pub fn server_key(pool: u16, server_id: u64) -> u64 {
+    const { assert!(MAX_POOLS <= 1 << 14 && ServerIds::MAX_LEN == 6) };
+    1 << 62 | (pool as u64) << 48 | server_id
 }
 
 /// The two slots of the address table in which `key` may lie.

@@ -65,6 +65,7 @@ verdicts! {
     ForwardedGue, "forwarded_gue", Ingress, Transmit, "Sent to a backend in GUE.";
     ForwardedIpip, "forwarded_ipip", Ingress, Transmit, "Sent to a backend in IPIP, IP6IP6, 4in6 or 6in4.";
     ForwardedL2, "forwarded_l2", Ingress, Transmit, "Sent to a backend by rewriting the MAC addresses.";
+    ForwardedQuic, "forwarded_quic", Ingress, Transmit, "Sent to the backend that a QUIC connection ID names, by the encapsulation of its pool.";
     EchoReply, "echo_reply", Ingress, Transmit, "An ICMP echo request to a VIP, answered here.";
     TooBigAnswered, "too_big_answered", Ingress, Transmit, "Does not fit the path to the backend once encapsulated: the sender was told what does.";
     NotIp, "not_ip", Ingress, Pass, "Neither IPv4 nor IPv6: ARP, LLDP and the like.";

@@ -72,6 +72,9 @@ pub struct Add {
     /// Its site (default: the node's own)
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pop: Option<String>,
+    /// ID of its QUIC server in hexadecimal digits (default: one made from the address)
+    #[arg(long, value_name = "HEX", value_parser = NonEmptyStringValueParser::new())]
+    server_id: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -151,6 +154,7 @@ impl Backend {
                     address: add.address,
                     weight: add.weight,
                     pop: add.pop,
+                    server_id: add.server_id,
                     expect_generation: add.change.expect_generation,
                 };
                 context.change(Method::POST, "/v1/backends", Some(&body)).await

@@ -119,14 +119,13 @@ fn render_detail(answer: &PoolDetail) -> String {
 
 /// Members of one pool, or (`with_pool`) of several.
 pub(super) fn render_members(members: &[BackendRow], with_pool: bool) -> String {
-    let mut table = Table::new(if with_pool {
-        &["POOL", "BACKEND", ">WEIGHT", "STATE", ">SHARE", ">PACKETS", ">BYTES", "NEXT HOP"]
-    } else {
-        &["BACKEND", ">WEIGHT", "STATE", ">SHARE", ">PACKETS", ">BYTES", "NEXT HOP"]
-    });
+    let backend =
+        if members.iter().any(|m| m.server_id.is_some()) { "BACKEND (SERVER ID)" } else { "BACKEND" };
+    let headings = ["POOL", backend, ">WEIGHT", "STATE", ">SHARE", ">PACKETS", ">BYTES", "NEXT HOP"];
+    let mut table = Table::new(if with_pool { &headings } else { &headings[1..] });
     for member in members {
         let cells = [
-            Cell::from(member.address),
+            backend_cell(member),
             weight_cell(member),
             state_cell(member),
             percent(member.share_ppm).into(),
@@ -142,6 +141,14 @@ pub(super) fn render_members(members: &[BackendRow], with_pool: bool) -> String 
         }
     }
     table.render("no backends; on an ingress node: anycast-lb backend add ADDRESS --pool NAME")
+}
+
+/// The address, and how connection IDs name it.
+fn backend_cell(member: &BackendRow) -> Cell {
+    match &member.server_id {
+        Some(id) => Cell::from(format!("{} ({id})", member.address)),
+        None => member.address.into(),
+    }
 }
 
 /// The weight, and beside it the raised one that is not in force yet.
@@ -198,6 +205,7 @@ mod tests {
             health: "unknown".into(),
             remaining: (state == "draining").then_some(7),
             pop: None,
+            server_id: None,
             owned_slots: 512,
             share_ppm: 500_000,
             packets: 6,
@@ -252,6 +260,8 @@ mod tests {
         let plain = |text: String| anstream::adapter::strip_str(&text).to_string();
         let text = plain(shown(|r| (r.weight, r.seconds_left) = (200, Some(7))));
         assert!(text.contains("100 -> 200  active, 7 s "), "{text}");
+        let text = plain(shown(|r| r.server_id = Some("0a0b0c".into())));
+        assert!(text.starts_with("BACKEND (SERVER ID) ") && text.contains("10.0.0.11 (0a0b0c) "), "{text}");
         let text = plain(shown(|r| "down".clone_into(&mut r.health)));
         assert!(text.contains("active, down"), "{text}");
         let text = plain(shown(|r| "gone".clone_into(&mut r.state)));

@@ -7,7 +7,7 @@ use super::ChangeArgs;
 use super::context::Context;
 use super::error::CliError;
 use super::table::{Cell, Table};
-use crate::control::api::{AddVip, Vips};
+use crate::control::api::{AddVip, VipRow, Vips};
 use crate::control::client::quote;
 use crate::model::VipKey;
 
@@ -24,7 +24,8 @@ pub enum Vip {
         anycast-lb vip add '[2001:db8::1]:443/tcp' --pool web\n  \
         anycast-lb vip add '203.0.113.1:*/udp' --pool voice     (every port)\n  \
         anycast-lb vip add 203.0.113.9/any --pool router        (every protocol)\n  \
-        anycast-lb vip add 203.0.113.53:53/udp --pool dns --hash source")]
+        anycast-lb vip add 203.0.113.53:53/udp --pool dns --hash source\n  \
+        anycast-lb vip add 203.0.113.1:443/udp --pool web --quic")]
     Add(Add),
     /// Remove a VIP
     #[command(after_help = "Example:\n  anycast-lb vip remove 203.0.113.1:443/tcp")]
@@ -43,6 +44,9 @@ pub struct Add {
     /// destination-port
     #[arg(long, value_name = "PARTS")]
     hash: Option<String>,
+    /// Its packets are QUIC, and connection IDs name the backend (see `backend list --json` for server IDs)
+    #[arg(long)]
+    quic: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -65,6 +69,7 @@ impl Vip {
                     vip: add.vip,
                     pool: add.pool,
                     hash: add.hash,
+                    quic: add.quic,
                     expect_generation: add.change.expect_generation,
                 };
                 context.change(Method::POST, "/v1/vips", Some(&body)).await
@@ -77,13 +82,18 @@ impl Vip {
     }
 }
 
+/// What decides about a packet's backend.
+fn hash(vip: &VipRow) -> String {
+    if vip.quic { format!("connection ID, {}", vip.hash) } else { vip.hash.clone() }
+}
+
 fn render(answer: &Vips) -> String {
     let mut table = Table::new(&["VIP", "POOL", "HASH", "SECOND CHANCE", ">PACKETS", ">BYTES"]);
     for vip in &answer.vips {
         table.row([
             vip.vip.into(),
             Cell::from(vip.pool.as_deref().unwrap_or("-")),
-            Cell::from(vip.hash.as_str()),
+            Cell::from(hash(vip)),
             Cell::from(if vip.second_chance { "yes" } else { "no" }),
             vip.packets.into(),
             vip.bytes.into(),

@@ -127,6 +127,7 @@ mod tests {
             health: "unknown".into(),
             remaining,
             pop: None,
+            server_id: None,
             owned_slots: 0,
             share_ppm: 0,
             packets: 0,

@@ -119,7 +119,7 @@ async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
 async fn add_vip(State(daemon): Daemon, Body(body): Body<AddVip>) -> Response {
     match body.hash.as_deref().map(flow_hash).transpose() {
         Ok(hash) => {
-            let add = Edit::AddVip { key: body.vip, pool: body.pool, hash };
+            let add = Edit::AddVip { key: body.vip, pool: body.pool, hash, quic: body.quic };
             edit(&daemon, body.expect_generation, vec![add]).await
         }
         Err(failure) => answer::<()>(Err(failure)),
@@ -163,8 +163,9 @@ async fn remove_pool(
 }
 
 async fn add_backend(State(daemon): Daemon, Body(body): Body<AddBackend>) -> Response {
-    let AddBackend { pool, address, weight, pop, expect_generation } = body;
-    edit(&daemon, expect_generation, vec![Edit::AddBackend { pool, address, weight, pop }]).await
+    let AddBackend { pool, address, weight, pop, server_id, expect_generation } = body;
+    let add = Edit::AddBackend { pool, address, weight, pop, server_id };
+    edit(&daemon, expect_generation, vec![add]).await
 }
 
 async fn remove_backend(

@@ -186,6 +186,7 @@ pub fn vips(view: &View<'_>) -> Result<Vips, Failure> {
             pool: (!v.pool.is_empty()).then(|| v.pool.clone()),
             second_chance: v.second_chance,
             hash: v.hash.word().to_owned(),
+            quic: v.quic,
             packets: count.packets,
             bytes: count.bytes,
         }
@@ -284,6 +285,7 @@ fn members(view: &View<'_>, counters: &MemberCounters, pool: &Pool) -> Result<Ve
             health: report.map(|r| r.health).unwrap_or_default().name().to_owned(),
             remaining: report.and_then(|r| r.remaining),
             pop: b.pop.clone(),
+            server_id: pool.quic.as_ref().and_then(|quic| quic.server_id(b.address)),
             owned_slots,
             share_ppm: share_ppm(owned_slots, pool.slots),
             packets: count.packets,

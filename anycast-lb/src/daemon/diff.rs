@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::{Code, Failure};
-use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, TableKind, Vip};
+use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, Quic, TableKind, Vip};
 
 /// What happened to a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
         |p| pool_detail(p.0),
         &mut out,
     );
-    keyed("backend", members(old), members(new), |b| backend_detail(b), &mut out);
+    keyed("backend", members(old), members(new), backend_detail, &mut out);
     out
 }
 
@@ -134,8 +134,9 @@ struct PoolProperties<'a>(&'a Pool);
 
 impl PartialEq for PoolProperties<'_> {
     fn eq(&self, other: &Self) -> bool {
-        let without = |p: &Pool| Pool { backends: Vec::new(), ..p.clone() };
-        without(self.0) == without(other.0)
+        let without = |p: &Pool| Pool { backends: Vec::new(), quic: None, ..p.clone() };
+        let ids = |p: &Pool| p.quic.as_ref().map(|quic| quic.ids);
+        without(self.0) == without(other.0) && ids(self.0) == ids(other.0)
     }
 }
 
@@ -215,8 +216,14 @@ fn changed_words(before: &str, now: &str) -> String {
     differing.join(", ")
 }
 
-fn members(config: &Config) -> impl Iterator<Item = (String, &Backend)> {
-    config.pools.iter().flat_map(|p| p.backends.iter().map(|b| (member_name(&p.name, b.address), b)))
+/// Backends, with the server ID where connection IDs name them.
+fn members(config: &Config) -> impl Iterator<Item = (String, (&Backend, Option<String>))> {
+    config.pools.iter().flat_map(|p| {
+        p.backends.iter().map(|b| {
+            let server_id = p.quic.as_ref().and_then(|quic| quic.server_id(b.address));
+            (member_name(&p.name, b.address), (b, server_id))
+        })
+    })
 }
 
 fn member_name(pool: &str, address: IpAddr) -> String {
@@ -225,8 +232,9 @@ fn member_name(pool: &str, address: IpAddr) -> String {
 
 fn vip_detail(vip: &&Vip) -> String {
     let pool = if vip.pool.is_empty() { "-" } else { &vip.pool };
+    let quic = if vip.quic { ", quic" } else { "" };
     format!(
-        "pool {pool}, second_chance {}, hash {}, mss_clamp {}",
+        "pool {pool}, second_chance {}, hash {}, mss_clamp {}{quic}",
         vip.second_chance, vip.hash, vip.mss_clamp
     )
 }
@@ -242,16 +250,21 @@ fn pool_detail(pool: &Pool) -> String {
         pool.hops,
         pool.fill_time,
         pool.drain_timeout,
-    )
+    ) + &pool.quic.as_ref().map_or_else(String::new, quic_detail)
 }
 
-fn backend_detail(backend: &Backend) -> String {
-    format!(
+fn quic_detail(quic: &Quic) -> String {
+    format!(", quic config {}, server_id_length {}", quic.ids.config, quic.ids.len)
+}
+
+fn backend_detail((backend, server_id): &(&Backend, Option<String>)) -> String {
+    let detail = format!(
         "weight {}, state {}, pop {}",
         backend.weight,
         state_name(backend.state),
         backend.pop.as_deref().unwrap_or("-")
-    )
+    );
+    detail + &server_id.as_ref().map_or_else(String::new, |id| format!(", server_id {id}"))
 }
 
 /// The word of the configuration language.

@@ -59,12 +59,14 @@ pub fn config() -> Config {
             fill_time: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(1800),
             backends: vec![backend(11), backend(12)],
+            quic: None,
         }],
         vips: vec![Vip {
             key: vip_key(),
             pool: "web".to_owned(),
             second_chance: true,
             hash: FlowHash::default(),
+            quic: false,
             mss_clamp: false,
         }],
         prefixes: Vec::new(),
@@ -339,7 +341,7 @@ fn apply_edit(config: &mut Config, edit: &Edit) {
                     b.state = *state;
                 }
             }
-            Edit::AddBackend { pool: name, address, weight, pop } if *name == pool.name => {
+            Edit::AddBackend { pool: name, address, weight, pop, .. } if *name == pool.name => {
                 pool.backends.push(Backend {
                     address: *address,
                     weight: weight.unwrap_or(100),

@@ -26,28 +26,29 @@ use super::tables::Tables;
 use crate::neighbour::NextHop;
 use crate::plan::{Plan, PlannedTable, Previous};
 
-/// Where the word of interface, MTU, encapsulation and flags lies.
-const WAY_WORD: usize = offset_of!(Member, ifindex);
-/// Where address, identity and pool begin.
-const NAME: usize = offset_of!(Member, address);
+/// The word of interface, MTU, encapsulation and flags.
+const WAY: usize = offset_of!(Member, ifindex) / size_of::<u64>();
+/// The word of the destination MAC.
+const MAC: usize = offset_of!(Member, template) / size_of::<u64>();
+/// The first word of address, identity and pool, which follow the template.
+const NAME: usize = offset_of!(Member, address) / size_of::<u64>();
 
 /// Writes `plan`. `ways` are the ways to backends as far as they are known; a member that stays and
 /// whose way is not known keeps what it has.
 ///
-/// Only two things can fail: the counters of new numbers (before anything changes), and, after the
-/// change is in force, waiting for packets; then nothing is cleared.
+/// Only one thing can fail: when the change is in force, waiting for packets; then nothing is cleared.
 pub(super) fn write(
     tables: &Tables,
-    counters: &mut Counters,
+    counters: &Counters,
     plan: &Plan,
     previous: &Previous,
     ways: &HashMap<IpAddr, NextHop>,
 ) -> Result<(), DataplaneError> {
     for member in plan.members.iter().filter(|m| m.new) {
-        counters.members.zero(member.number.into())?;
+        counters.members.zero(member.number.into());
     }
     for vip in plan.vips.iter().filter(|v| v.new) {
-        counters.vips.zero(vip.number.into())?;
+        counters.vips.zero(vip.number.into());
     }
 
     for member in &plan.members {
@@ -96,7 +97,7 @@ pub(super) fn write(
 
 /// Writes a member that exists already, or that nothing names yet.
 ///
-/// The packet path reads a member without a lock. A moved neighbour changes the first word alone,
+/// The packet path reads a member without a lock. A moved neighbour changes the word of its MAC alone,
 /// another MTU the way word alone: a packet sees the old or the new one. Anything else (the route
 /// moved to another interface) takes the member out for the few nanoseconds of the change. A packet
 /// that falls into them is counted as `no_neighbour`; one that had just looked at the member may
@@ -107,22 +108,22 @@ pub(super) fn store_member(tables: &Tables, number: u32, new: &Member) {
         return;
     }
     let (old_words, new_words): ([u64; 16], [u64; 16]) = (bytemuck::cast(old), bytemuck::cast(*new));
-    let way = WAY_WORD / size_of::<u64>();
-    let template_stays = old_words[1..way] == new_words[1..way];
+    let rest = MAC + 1..NAME;
+    let template_stays = old_words[rest.clone()] == new_words[rest.clone()];
     let store = |word: usize, value: u64| tables.members.store_part(number, word * size_of::<u64>(), &value);
     if !template_stays {
         let unresolved = Member { flags: old.flags & !MemberFlags::RESOLVED, ..old };
-        store(way, bytemuck::cast::<_, [u64; 16]>(unresolved)[way]);
-        for (word, value) in new_words.iter().enumerate().take(way).skip(1) {
-            store(word, *value);
+        store(WAY, bytemuck::cast::<_, [u64; 16]>(unresolved)[WAY]);
+        for word in rest {
+            store(word, new_words[word]);
         }
     }
-    store(0, new_words[0]);
-    for (word, value) in new_words.iter().enumerate().skip(NAME / size_of::<u64>()) {
+    store(MAC, new_words[MAC]);
+    for (word, value) in new_words.iter().enumerate().skip(NAME) {
         store(word, *value);
     }
     // Last: a member that says it is resolved is complete.
-    store(way, new_words[way]);
+    store(WAY, new_words[WAY]);
 }
 
 /// Where the header of a half lies.

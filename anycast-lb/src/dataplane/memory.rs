@@ -1,10 +1,10 @@
 //! How much memory the maps take.
 
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY;
 use aya_obj::maps::Map;
 use aya_obj::{Object, ParseError};
 use serde::{Deserialize, Serialize};
 
+use super::counters::COUNTERS;
 use super::object::OBJECT;
 
 /// Bytes of maps. They are arrays, so it does not matter how much of them is in use.
@@ -29,17 +29,17 @@ impl MapMemory {
     /// Of the maps of an object as the kernel allots them: elements of 8 bytes and multiples of it.
     pub fn of(object: &Object) -> Self {
         const ELEMENT: u64 = 8;
-        const PER_CPU: u32 = BPF_MAP_TYPE_PERCPU_ARRAY as u32;
         let mut memory = Self::default();
-        for map in object.maps.values() {
+        for (name, map) in &object.maps {
             // Constants; the kernel has them in a page.
             if let Map::Legacy(_) = map {
                 continue;
             }
             let bytes = u64::from(map.value_size()).next_multiple_of(ELEMENT) * u64::from(map.max_entries());
-            match map.map_type() {
-                PER_CPU => memory.per_cpu += bytes,
-                _ => memory.shared += bytes,
+            if name == COUNTERS {
+                memory.per_cpu += bytes;
+            } else {
+                memory.shared += bytes;
             }
         }
         memory

@@ -45,15 +45,16 @@ mod tables;
 mod trace;
 
 pub use attach::{Attachment, Mode};
+pub use counters::Counters;
 pub use error::DataplaneError;
 pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
 pub use trace::{Flow, Outer, Trace, Way};
 
 use attach::Attached;
-use counters::Counters;
+use counters::COUNTERS;
 use lock::InstanceLock;
-use object::{COUNTERS, OBJECT, TABLES};
+use object::{DECIDING, OBJECT};
 use pin::Layout;
 use programs::{BACKEND, load_program, load_relay, program_fd, relay_fd};
 use socket_fields::SocketFields;
@@ -153,9 +154,10 @@ impl Dataplane {
         locks: [InstanceLock; 2],
     ) -> Result<Self, DataplaneError> {
         let mut loader = EbpfLoader::new();
-        for name in TABLES.into_iter().chain(COUNTERS) {
+        for name in DECIDING.into_iter().chain([COUNTERS]) {
             loader.map_pin_path(name, layout.map(name));
         }
+        Counters::put(&mut loader)?;
         let fields = SocketFields::of_kernel();
         if role == Role::Backend {
             fields.warn();
@@ -172,7 +174,7 @@ impl Dataplane {
         }
         program_log::forward(&mut ebpf);
         let tables = Tables::open(&ebpf)?;
-        let counters = Counters::take(&mut ebpf)?;
+        let counters = Counters::open(&ebpf)?;
         if start == Start::Adopted {
             // The last daemon may have ended between a change and its wait.
             sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
@@ -315,22 +317,20 @@ impl Dataplane {
     }
 
     /// Packets and bytes by verdict.
-    pub fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, DataplaneError> {
-        VERDICTS.iter().map(|v| Ok((*v, self.counters.verdicts.sum(*v as u32)?))).collect()
+    pub fn verdicts(&self) -> Vec<(Verdict, Counter)> {
+        VERDICTS.iter().map(|v| (*v, self.counters.verdict(*v))).collect()
     }
 
     /// Packets and bytes by VIP, in the order of the configuration.
-    pub fn vip_counters(&self) -> Result<Vec<(VipKey, Counter)>, DataplaneError> {
+    pub fn vip_counters(&self) -> Vec<(VipKey, Counter)> {
         let vips = self.names.vips.iter();
-        vips.map(|(number, key, _)| Ok((*key, self.counters.vips.sum((*number).into())?))).collect()
+        vips.map(|(number, key, _)| (*key, self.counters.vips.sum((*number).into()))).collect()
     }
 
     /// Packets and bytes by pool and backend, in the order of the configuration.
-    pub fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, DataplaneError> {
+    pub fn backend_counters(&self) -> Vec<(String, IpAddr, Counter)> {
         let members = self.names.members.iter();
-        members
-            .map(|m| Ok((m.pool.clone(), m.address, self.counters.members.sum(m.number.into())?)))
-            .collect()
+        members.map(|m| (m.pool.clone(), m.address, self.counters.members.sum(m.number.into()))).collect()
     }
 
     /// What would become of the first packet of `flow`. Touches no live counter.
@@ -384,7 +384,7 @@ impl Dataplane {
         if in_force.config.role == Role::Backend {
             plan.keys = self.private_keys;
         }
-        let written = apply::write(&self.tables, &mut self.counters, &plan, &previous, &self.ways);
+        let written = apply::write(&self.tables, &self.counters, &plan, &previous, &self.ways);
         let stays: HashSet<IpAddr> = plan.members.iter().map(|m| m.address).collect();
         // A way that was reported ahead of its backend is kept, one of a backend that goes is not.
         for member in self.names.members.iter().filter(|m| !stays.contains(&m.address)) {

@@ -17,8 +17,9 @@ use aya_obj::Object;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::counters::{COUNTERS, Counters};
 use super::error::DataplaneError;
-use super::object::{COUNTERS, TABLES};
+use super::object::DECIDING;
 use super::sys;
 
 /// Directory of all instances.
@@ -206,7 +207,7 @@ pub(super) fn is_bpffs(path: &Path) -> nix::Result<bool> {
 /// Checks every map that is pinned already against the object; gives how many are.
 pub(super) fn verify_maps(layout: &Layout, object: &Object) -> Result<usize, DataplaneError> {
     let mut pinned = 0;
-    for name in TABLES.into_iter().chain(COUNTERS) {
+    for name in DECIDING.into_iter().chain([COUNTERS]) {
         let expected =
             object.maps.get(name).ok_or_else(|| DataplaneError::Object(format!("it has no map {name}")))?;
         let path = layout.map(name);
@@ -214,13 +215,14 @@ pub(super) fn verify_maps(layout: &Layout, object: &Object) -> Result<usize, Dat
             continue;
         }
         pinned += 1;
+        let entries = if name == COUNTERS { Counters::elements()? } else { expected.max_entries() };
         let found = MapInfo::from_pin(&path).map_err(|e| DataplaneError::map(name, e))?;
         let kind = found.map_type().map_or(0, |t| t as u32);
         let properties = [
             ("the map type", kind, expected.map_type()),
             ("the key size", found.key_size(), expected.key_size()),
             ("the value size", found.value_size(), expected.value_size()),
-            ("the number of entries", found.max_entries(), expected.max_entries()),
+            ("the number of entries", found.max_entries(), entries),
             ("the flags word", found.map_flags(), expected.map_flags()),
         ];
         for (what, found, expected) in properties {
@@ -264,8 +266,8 @@ mod tests {
             assert!(!path.to_string_lossy().contains('.'), "{}", path.display());
             assert_eq!(interface_of(&path), name);
         }
-        let path = Layout::new(Path::new("/bpf"), "default").map("SLOTS");
-        assert_eq!(path, Path::new(&format!("/bpf/anycast-lb/default/v{}/maps/SLOTS", abi::VERSION)));
+        let path = Layout::new(Path::new("/bpf"), "default").map("TABLES");
+        assert_eq!(path, Path::new(&format!("/bpf/anycast-lb/default/v{}/maps/TABLES", abi::VERSION)));
     }
 
     #[test]

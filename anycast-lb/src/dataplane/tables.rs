@@ -1,18 +1,21 @@
-//! The table maps as memory, and what they name now.
+//! The tables as memory, and what they name now.
+
+use std::mem::offset_of;
+use std::sync::Arc;
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, Control, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS,
-    Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, TableRef, VipEntry,
+    ADDRESS_SLOTS, ARENA_SLOTS, AddressEntry, AllTables, Control, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES,
+    MAX_VIPS, Member, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, TableRef, VipEntry,
 };
 use aya::Ebpf;
 use aya::maps::Map;
-use bytemuck::Pod;
 
 use super::error::DataplaneError;
-use super::mmap::MappedArray;
+use super::mmap::{MappedArray, Mapping};
+use super::object::{MEMBERS, SLOTS, TABLES};
 use crate::plan::{self, Previous, Services};
 
-/// All table maps.
+/// All tables.
 #[derive(Debug)]
 pub(super) struct Tables {
     pub control: MappedArray<Control>,
@@ -27,15 +30,18 @@ pub(super) struct Tables {
 
 impl Tables {
     pub fn open(ebpf: &Ebpf) -> Result<Self, DataplaneError> {
+        let all = mapped(ebpf, TABLES, size_of::<AllTables>())?;
+        let slots = mapped(ebpf, SLOTS, ARENA_SLOTS as usize * size_of::<Slot>())?;
+        let members = mapped(ebpf, MEMBERS, MAX_MEMBERS as usize * size_of::<Member>())?;
         Ok(Tables {
-            control: map(ebpf, "CONTROL", 1)?,
-            addresses: map(ebpf, "ADDRESSES", 2 * ADDRESS_SLOTS)?,
-            services: map(ebpf, "SERVICES", 2 * SERVICE_SLOTS)?,
-            prefixes: map(ebpf, "PREFIXES", 2 * MAX_PREFIXES)?,
-            vips: map(ebpf, "VIPS", MAX_VIPS)?,
-            pools: map(ebpf, "POOLS", MAX_POOLS)?,
-            slots: map(ebpf, "SLOTS", ARENA_SLOTS)?,
-            members: map(ebpf, "MEMBERS", MAX_MEMBERS)?,
+            control: MappedArray::new(&all, offset_of!(AllTables, control), 1),
+            addresses: MappedArray::new(&all, offset_of!(AllTables, addresses), 2 * ADDRESS_SLOTS),
+            services: MappedArray::new(&all, offset_of!(AllTables, services), 2 * SERVICE_SLOTS),
+            prefixes: MappedArray::new(&all, offset_of!(AllTables, prefixes), 2 * MAX_PREFIXES),
+            vips: MappedArray::new(&all, offset_of!(AllTables, vips), MAX_VIPS),
+            pools: MappedArray::new(&all, offset_of!(AllTables, pools), MAX_POOLS),
+            slots: MappedArray::new(&slots, 0, ARENA_SLOTS),
+            members: MappedArray::new(&members, 0, MAX_MEMBERS),
         })
     }
 
@@ -78,17 +84,16 @@ impl Tables {
     }
 }
 
-/// The map `name`, which holds `len` elements of `T`, whether as so many values or in one.
-fn map<T: Pod>(ebpf: &Ebpf, name: &str, len: u32) -> Result<MappedArray<T>, DataplaneError> {
+/// The memory of the array map `name`, which has `bytes` bytes, whether in one element or in many.
+pub(super) fn mapped(ebpf: &Ebpf, name: &str, bytes: usize) -> Result<Arc<Mapping>, DataplaneError> {
     let Some(Map::Array(data)) = ebpf.map(name) else {
         return Err(DataplaneError::Object(format!("{name} is no array map")));
     };
     let info = data.info().map_err(|e| DataplaneError::map(name, e))?;
-    let found = u64::from(info.value_size()) * u64::from(info.max_entries());
-    let expected = u64::from(len) * size_of::<T>() as u64;
-    if found != expected {
-        return Err(DataplaneError::Object(format!("{name} has {found} bytes, not {expected}")));
+    let found = info.value_size() as usize * info.max_entries() as usize;
+    if found != bytes {
+        return Err(DataplaneError::Object(format!("{name} has {found} bytes, not {bytes}")));
     }
-    MappedArray::new(data.fd(), len)
-        .map_err(|e| DataplaneError::call(format!("mapping {name} into memory"), e))
+    let mapping = Mapping::new(data.fd(), bytes);
+    Ok(Arc::new(mapping.map_err(|e| DataplaneError::call(format!("mapping {name} into memory"), e))?))
 }

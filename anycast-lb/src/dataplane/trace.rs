@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::counters::Counters;
 use super::error::DataplaneError;
-use super::object::{OBJECT, TABLES};
+use super::object::{DECIDING, OBJECT};
 use super::pin::Layout;
 use super::programs::BACKEND;
 use super::socket_fields::SocketFields;
@@ -120,9 +120,10 @@ impl Tracer {
     /// Loads `program` once more, on the tables that are pinned in `layout`.
     pub fn load(layout: &Layout, program: &'static str) -> Result<Self, DataplaneError> {
         let mut loader = EbpfLoader::new();
-        for name in TABLES {
+        for name in DECIDING {
             loader.map_pin_path(name, layout.map(name));
         }
+        Counters::put(&mut loader)?;
         // As the live program has them, or it would ask sockets less.
         let fields = SocketFields::of_kernel();
         if program == BACKEND {
@@ -130,7 +131,7 @@ impl Tracer {
         }
         let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
         super::load_program(&mut ebpf, program)?;
-        let counters = Counters::take(&mut ebpf)?;
+        let counters = Counters::open(&ebpf)?;
         Ok(Tracer { ebpf, program, counters, seen: vec![0; VERDICTS.len()], last: 0, remembers: false })
     }
 
@@ -139,7 +140,7 @@ impl Tracer {
         let frame = packet::first_of(flow)
             .ok_or(DataplaneError::Trace("source and destination are of different families"))?;
         let guess = Guess::new(tables, flow);
-        let before = self.member_count(guess.member)?;
+        let before = self.member_count(guess.member);
 
         let mut output = [0; packet::OUTPUT_SIZE];
         let options = TestRunOptions {
@@ -163,14 +164,14 @@ impl Tracer {
                 | Verdict::TooBigNoDf
                 | Verdict::TooBigLimited
         );
-        if forwarded && self.member_count(guess.member)? == before {
+        if forwarded && self.member_count(guess.member) == before {
             return Err(DataplaneError::Trace(
                 "the program chose another backend than the tables say: a fault in one of them",
             ));
         }
         // So that whole frames find them at zero.
-        self.counters.vips.zero(guess.vip.into())?;
-        self.counters.members.zero(guess.member.into())?;
+        self.counters.vips.zero(guess.vip.into());
+        self.counters.members.zero(guess.member.into());
         let member = tables.members.load(guess.member.into());
         Ok(Answer {
             verdict,
@@ -182,8 +183,8 @@ impl Tracer {
         })
     }
 
-    fn member_count(&self, member: MemberNumber) -> Result<u64, DataplaneError> {
-        if member == 0 { Ok(0) } else { Ok(self.counters.members.sum(member.into())?.packets) }
+    fn member_count(&self, member: MemberNumber) -> u64 {
+        if member == 0 { 0 } else { self.counters.members.sum(member.into()).packets }
     }
 
     fn xdp(&self) -> Result<&Xdp, DataplaneError> {
@@ -195,7 +196,7 @@ impl Tracer {
     fn verdict(&mut self) -> Result<Verdict, DataplaneError> {
         let others = (0..VERDICTS.len()).filter(|i| *i != self.last);
         for i in std::iter::once(self.last).chain(others) {
-            let packets = self.counters.verdicts.sum(i as u32)?.packets;
+            let packets = self.counters.verdicts.sum(i as u32).packets;
             if packets != self.seen[i] {
                 self.seen[i] = packets;
                 self.last = i;

@@ -87,6 +87,7 @@ mod tests {
             pool: "web".into(),
             second_chance: true,
             hash: FlowHash::default(),
+            quic: false,
             mss_clamp: false,
         };
         let backend = Backend {
@@ -106,6 +107,7 @@ mod tests {
             fill_time: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(1800),
             backends: vec![backend],
+            quic: None,
         };
         Config {
             role,

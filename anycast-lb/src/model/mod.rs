@@ -12,9 +12,11 @@ use anycast_lb_common::abi::FlowKeys;
 use ipnet::IpNet;
 
 mod flow_hash;
+mod quic;
 mod vip_key;
 
 pub use flow_hash::FlowHash;
+pub use quic::{Quic, ServerId, default_server_id};
 pub use vip_key::VipKeyError;
 
 /// What this host does.
@@ -207,6 +209,8 @@ pub struct Pool {
     pub drain_timeout: Duration,
     /// Members; addresses are unique and of one family.
     pub backends: Vec<Backend>,
+    /// How connection IDs name its servers; none = no VIP of QUIC leads here.
+    pub quic: Option<Quic>,
 }
 
 /// Protocol of a VIP.
@@ -243,6 +247,8 @@ pub struct Vip {
     pub second_chance: bool,
     /// What decides about a packet's backend.
     pub hash: FlowHash,
+    /// Whether its packets are QUIC, and connection IDs name the backend.
+    pub quic: bool,
     /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
     pub mss_clamp: bool,
 }

@@ -1,6 +1,6 @@
 //! Whom to ask when, and what the answers mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub struct Own {
     pub peers: Vec<Peer>,
     /// VIPs of each pool.
     pub vips: BTreeMap<String, Vec<VipKey>>,
+    /// Pools whose flows cannot be counted: a server of QUIC has all of them on one socket.
+    pub uncounted: BTreeSet<String>,
     /// Backends whose flows are wanted.
     pub draining: Vec<IpAddr>,
     /// Its joins.
@@ -72,6 +74,7 @@ impl Own {
         Own {
             peers: config.control.peers.clone(),
             vips,
+            uncounted: config.vips.iter().filter(|v| v.quic).map(|v| v.pool.clone()).collect(),
             draining,
             joins,
             changing,

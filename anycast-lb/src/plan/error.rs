@@ -40,6 +40,17 @@ pub enum PlanError {
         /// How many fit.
         limit: usize,
     },
+    /// More services and servers than the service table holds.
+    #[error(
+        "{wanted} VIPs with a port and backends of VIPs with `quic = true` together, but {limit} is the most; \
+         use fewer backends in pools of QUIC"
+    )]
+    TooManyServers {
+        /// How many there are.
+        wanted: usize,
+        /// How many fit.
+        limit: usize,
+    },
     /// No room for a table.
     #[error(
         "no room for the table of pool \"{pool}\": it needs {needed} words in one piece, {free} are free in all; \

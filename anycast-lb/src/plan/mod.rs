@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::SystemTime;
 
 use anycast_lb_common::abi::{
-    FlowKeys, HopLimits, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry, Slot,
-    TableRef, VipEntry, VipFlags, VipNumber,
+    FlowKeys, HopLimits, MAX_MEMBERS, MAX_POOLS, MAX_PREFIXES, MAX_VIPS, MemberNumber, PrefixEntry,
+    ServiceEntry, Slot, TableRef, VipEntry, VipFlags, VipNumber, server_key,
 };
 use bytemuck::Zeroable;
 use ipnet::IpNet;
@@ -126,7 +126,7 @@ pub fn plan(
         pools => pools?,
     };
     let vips = plan_vips(config, &pool_numbers, previous)?;
-    let services = plan_services(config, &vips, locals, previous)?;
+    let services = plan_services(config, &vips, &members, locals, previous)?;
     Ok(Plan {
         vips,
         pools,
@@ -273,6 +273,8 @@ fn plan_vips(
         .iter()
         .zip(numbers)
         .map(|(vip, number)| {
+            let quic = |pool: &&model::Pool| pool.name == vip.pool && vip.quic;
+            let quic = config.pools.iter().find(quic).and_then(|pool| pool.quic.as_ref());
             let pool = match (config.role, pool_numbers.get(vip.pool.as_str())) {
                 (Role::Backend, _) => 0,
                 (Role::Ingress, Some(&number)) => number,
@@ -282,13 +284,15 @@ fn plan_vips(
                 }
             };
             let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
+            let by_id = if quic.is_some() { VipFlags::QUIC } else { 0 };
             let mss_clamp = if vip.mss_clamp { VipFlags::MSS_CLAMP } else { 0 };
-            let flags = second_chance | mss_clamp | vip.hash.flags();
+            let flags = second_chance | by_id | mss_clamp | vip.hash.flags();
+            let server_ids = quic.map(|quic| quic.ids).unwrap_or_default();
             Ok(PlannedVip {
                 number,
                 new: !previous.vips.contains_key(&number),
                 key: vip.key,
-                entry: VipEntry { pool, flags, reserved: 0 },
+                entry: VipEntry { pool, flags, server_ids, ..VipEntry::default() },
             })
         })
         .collect()
@@ -297,6 +301,7 @@ fn plan_vips(
 fn plan_services(
     config: &Config,
     vips: &[PlannedVip],
+    members: &[PlannedMember],
     locals: &[IpAddr],
     previous: &Previous,
 ) -> Result<Services, PlanError> {
@@ -310,7 +315,20 @@ fn plan_services(
         Role::Ingress => &[],
         Role::Backend => locals,
     };
-    Ok(Services::build(&keys, &ids, locals)?.with_fragments(vips))
+    let servers = servers(config, members);
+    Ok(Services::build(&keys, &servers, &ids, locals)?.with_fragments(vips))
+}
+
+/// The servers that connection IDs name.
+fn servers(config: &Config, members: &[PlannedMember]) -> Vec<ServiceEntry> {
+    let pools: HashMap<&str, &model::Quic> =
+        config.pools.iter().filter_map(|p| Some((p.name.as_str(), p.quic.as_ref()?))).collect();
+    let server = |member: &PlannedMember| {
+        let id = pools.get(member.pool.as_str())?.servers.get(&member.address)?;
+        let key = server_key(member.pool_number, *id);
+        Some(ServiceEntry { key, vip: member.number, reserved: [0; 3] })
+    };
+    members.iter().filter_map(server).collect()
 }
 
 fn plan_prefixes(config: &Config) -> Result<Vec<PrefixEntry>, PlanError> {

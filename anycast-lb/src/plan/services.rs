@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, AddressEntry, AddressFlags, SERVICE_SLOTS, ServiceEntry, VipNumber, address_key,
-    address_slots, service_key, service_slots,
+    ADDRESS_SLOTS, AddressEntry, AddressFlags, SERVICE_KEY, SERVICE_SLOTS, ServiceEntry, VipNumber,
+    address_key, address_slots, service_key, service_slots,
 };
 use anycast_lb_common::wire::transport;
 
@@ -18,6 +18,8 @@ mod fragments;
 const SALT_TRIES: u64 = 64;
 /// Most addresses in the address table: beyond half of the slots no salt may do.
 const MAX_ADDRESSES: usize = ADDRESS_SLOTS as usize / 2;
+/// Most entries of the service table, for the same reason.
+const MAX_SERVICES: usize = SERVICE_SLOTS as usize / 2;
 /// Odd, so that all salts differ; the same constant as in the hash would cancel out there.
 const SALT_STEP: u64 = 0xd1b5_4a32_d192_ed03;
 
@@ -33,16 +35,21 @@ pub struct Services {
 }
 
 impl Services {
-    /// Tables in which every one of `vips` is found, and every address of `locals` that is no VIP's.
-    /// `ids` numbers the addresses of the VIPs.
+    /// Tables in which every one of `vips` and `servers` is found, and every address of `locals` that is no
+    /// VIP's. `ids` numbers the addresses of the VIPs.
     pub fn build(
         vips: &[(VipKey, VipNumber)],
+        servers: &[ServiceEntry],
         ids: &BTreeMap<IpAddr, u16>,
         locals: &[IpAddr],
     ) -> Result<Self, PlanError> {
-        let (addresses, services) = entries(vips, ids, locals);
+        let (addresses, mut services) = entries(vips, ids, locals);
+        services.extend_from_slice(servers);
         if addresses.len() > MAX_ADDRESSES {
             return Err(PlanError::TooManyAddresses { wanted: addresses.len(), limit: MAX_ADDRESSES });
+        }
+        if services.len() > MAX_SERVICES {
+            return Err(PlanError::TooManyServers { wanted: services.len(), limit: MAX_SERVICES });
         }
         for salt in (1..=SALT_TRIES).map(|n| n.wrapping_mul(SALT_STEP)) {
             let by_address = cuckoo::place(&addresses, ADDRESS_SLOTS, |e| address_slots(e.address, salt));
@@ -90,7 +97,7 @@ impl Services {
                 }
             }
         }
-        for entry in services.into_iter().filter(|e| e.key != 0 && e.vip != 0) {
+        for entry in services.into_iter().filter(|e| e.key & SERVICE_KEY != 0 && e.vip != 0) {
             let (id, number, port) = split_service_key(entry.key);
             let protocol = if number == transport::TCP { Protocol::Tcp } else { Protocol::Udp };
             if let Some(&address) = ids.get(&id) {

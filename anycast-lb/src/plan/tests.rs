@@ -1,5 +1,6 @@
 mod history;
 mod membership;
+mod quic;
 mod width;
 
 use super::*;
@@ -50,12 +51,14 @@ pub(super) fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
         fill_time: Duration::ZERO,
         drain_timeout: Duration::ZERO,
         backends: backends.into_iter().map(backend).collect(),
+        quic: None,
     }
 }
 
 fn vip(n: u8, pool: &str) -> Vip {
     let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(80), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.into(), second_chance: true, hash: FlowHash::default(), mss_clamp: false }
+    let (pool, hash) = (pool.into(), FlowHash::default());
+    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false }
 }
 
 /// The maps as far as planning sees them.

@@ -118,12 +118,14 @@ fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
         fill_time: Duration::ZERO,
         drain_timeout: Duration::ZERO,
         backends: backends.into_iter().map(|n| backend(IpAddr::from([10, 0, 0, n]))).collect(),
+        quic: None,
     }
 }
 
 fn vip(n: u8, pool: &str) -> Vip {
     let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(443), protocol: Protocol::Tcp };
-    Vip { key, pool: pool.into(), second_chance: true, hash: FlowHash::default(), mss_clamp: false }
+    let (pool, hash) = (pool.into(), FlowHash::default());
+    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false }
 }
 
 /// A way out of `nic`.

@@ -12,10 +12,11 @@ use anyhow::{Context as _, Result, ensure};
 use aya_obj::Object;
 
 /// Packets whose look-ups are counted: the first vector of each verdict.
-const HOT: [Verdict; 7] = [
+const HOT: [Verdict; 8] = [
     Verdict::ForwardedGue,
     Verdict::ForwardedIpip,
     Verdict::ForwardedL2,
+    Verdict::ForwardedQuic,
     Verdict::NotVip,
     Verdict::DecapGue,
     Verdict::DecapIpip,

@@ -51,6 +51,7 @@ fn config(role: Role) -> Config {
         pool: "web".into(),
         second_chance: true,
         hash: FlowHash::default(),
+        quic: false,
         mss_clamp: false,
     };
     let ipv6 = Vip {
@@ -74,6 +75,7 @@ fn config(role: Role) -> Config {
         fill_time: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(1800),
         backends: vec![backend],
+        quic: None,
     };
     Config {
         role,

@@ -16,6 +16,7 @@ mod no_loss;
 mod path_mtu;
 mod pops;
 mod port_reuse;
+mod quic;
 mod redirector;
 mod reload;
 mod restart;

@@ -12,7 +12,7 @@ use crate::config::schema::words::{ENCAPSULATIONS, STATES, TABLES, word_of};
 use crate::config::source::{MAIN, SourceFile};
 use crate::config::suggest::nearest;
 use crate::config::{Problem, Problems};
-use crate::model::{BackendState, FlowHash, VipKey};
+use crate::model::{BackendState, VipKey};
 
 type Parsed<'a> = Document<&'a str>;
 
@@ -83,7 +83,11 @@ struct Texts<'a> {
 impl<'a> Texts<'a> {
     fn changes(&self, edit: &Edit, pools_count: bool) -> Result<Changes, EditError> {
         match edit {
-            Edit::AddVip { key, pool, hash } => self.add_vip(key, pool, *hash, pools_count),
+            Edit::AddVip { key, pool, hash, quic } => {
+                let mut fields: Vec<_> = hash.iter().map(|hash| ("hash", quoted(hash.word()))).collect();
+                fields.extend(quic.then(|| ("quic", true.to_string())));
+                self.add_vip(key, pool, fields, pools_count)
+            }
             Edit::RemoveVip { key } => self.remove_vip(key),
             Edit::AddPool { name, encapsulation, table, slots } => {
                 let mut fields = vec![("name", quoted(name))];
@@ -93,8 +97,11 @@ impl<'a> Texts<'a> {
                 self.add_pool(name, &fields)
             }
             Edit::RemovePool { name } => self.remove_pool(name),
-            Edit::AddBackend { pool, address, weight, pop } => {
-                self.add_backend(pool, *address, *weight, pop.as_deref())
+            Edit::AddBackend { pool, address, weight, pop, server_id } => {
+                let mut fields: Vec<_> = weight.iter().map(|w| ("weight", w.to_string())).collect();
+                fields.extend(pop.as_ref().map(|pop| ("pop", quoted(pop))));
+                fields.extend(server_id.as_ref().map(|id| ("server_id", quoted(id))));
+                self.add_backend(pool, *address, fields)
             }
             Edit::RemoveBackend { pool, address } => {
                 self.backend(pool.as_deref().unwrap_or_default(), *address, |entry, text, layout| {
@@ -181,7 +188,7 @@ impl<'a> Texts<'a> {
         &self,
         key: &VipKey,
         pool: &str,
-        hash: Option<FlowHash>,
+        more: Vec<(&'static str, String)>,
         pools_count: bool,
     ) -> Result<Changes, EditError> {
         if let Some((_, there)) = self.all("vip").find(|(_, e)| e.vip_key() == Some(*key)) {
@@ -202,7 +209,7 @@ impl<'a> Texts<'a> {
         if !pool.is_empty() {
             fields.push(("pool", quoted(pool)));
         }
-        fields.extend(hash.map(|hash| ("hash", quoted(hash.word()))));
+        fields.extend(more);
         self.add("vip", &fields)
     }
 
@@ -246,8 +253,7 @@ impl<'a> Texts<'a> {
         &self,
         pool: &str,
         address: IpAddr,
-        weight: Option<u32>,
-        pop: Option<&str>,
+        more: Vec<(&'static str, String)>,
     ) -> Result<Changes, EditError> {
         let (file, entry) = self.pool(pool)?;
         if entries(entry.table(), "backend").iter().any(|e| e.address() == Some(address)) {
@@ -259,8 +265,7 @@ impl<'a> Texts<'a> {
             });
         }
         let mut fields = vec![("address", quoted(&address.to_string()))];
-        fields.extend(weight.map(|w| ("weight", w.to_string())));
-        fields.extend(pop.map(|pop| ("pop", quoted(pop))));
+        fields.extend(more);
         let text = add_to_pool(&self.files[file].text, &entry, &self.layout(file), &fields);
         self.changed(file, text)
     }

@@ -38,6 +38,8 @@ pub enum Edit {
         pool: String,
         /// What decides about a packet's backend; none = the language's default.
         hash: Option<FlowHash>,
+        /// Whether its packets are QUIC, and connection IDs name the backend.
+        quic: bool,
     },
     /// A VIP goes.
     RemoveVip {
@@ -70,6 +72,8 @@ pub enum Edit {
         weight: Option<u32>,
         /// Its site; none = that of each node which has the pool.
         pop: Option<String>,
+        /// ID of its QUIC server, hexadecimal digits; none = the language's default.
+        server_id: Option<String>,
     },
     /// A backend goes.
     RemoveBackend {

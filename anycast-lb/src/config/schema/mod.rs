@@ -5,6 +5,7 @@ mod control;
 mod global;
 mod later;
 mod pool;
+mod quic;
 mod vip;
 pub(super) mod words;
 
@@ -15,7 +16,7 @@ use ipnet::IpNet;
 use toml_edit::TableLike;
 
 pub(super) use global::{Global, SeedSource, TOP};
-pub(super) use pool::{DEFAULT_HOPS, MOST_SLOTS, PoolDraft};
+pub(super) use pool::{BackendDraft, DEFAULT_HOPS, MOST_SLOTS, PoolDraft};
 pub(super) use vip::VipDraft;
 
 use super::LogFormat;

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use anycast_lb_common::wire::Private;
 
 use super::global::LONGEST_NAME;
+use super::quic::{self, QuicDraft};
 use super::word;
 use super::words::{ENCAPSULATIONS, STATES, TABLES};
 use crate::config::reader::{Section, label};
 use crate::config::report::{At, Report, Spot};
 use crate::config::scalar::not_a_host;
-use crate::model::{Backend, Encapsulation, TableKind};
+use crate::model::{Backend, Encapsulation, ServerId, TableKind};
 use crate::table::DEFAULT_MARGIN_PPM;
 
 /// Slots of a pool whose file does not say.
@@ -43,6 +44,7 @@ pub(in crate::config) struct PoolDraft {
     pub fill_time: Duration,
     pub drain_timeout: Duration,
     pub backends: Vec<BackendDraft>,
+    pub quic: QuicDraft,
 }
 
 /// A backend as written.
@@ -52,6 +54,8 @@ pub(in crate::config) struct BackendDraft {
     /// Name in messages: `pool "web" backend 10.0.0.11`.
     pub path: String,
     pub backend: Backend,
+    /// Its server ID, where the file says one.
+    pub server_id: Option<At<ServerId>>,
 }
 
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, pools: &mut Vec<PoolDraft>) {
@@ -76,6 +80,7 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, pools: &mut Vec<Pool
             fill_time: section.duration("fill_time").map_or(DEFAULT_FILL_TIME, |d| d.value),
             drain_timeout: section.duration("drain_timeout").map_or(DEFAULT_DRAIN_TIMEOUT, |d| d.value),
             backends: backends(&section),
+            quic: quic::read(&section),
         };
         section.finish();
         if !pool.name.is_empty() {
@@ -184,6 +189,7 @@ fn backends(pool: &Section<'_>) -> Vec<BackendDraft> {
         );
         let state = section.choice("state", STATES);
         let pop = section.field("pop").and_then(|f| word(&f, LONGEST_NAME, true));
+        let server_id = quic::server_id(&section);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: address, spot }) = address {
@@ -193,7 +199,7 @@ fn backends(pool: &Section<'_>) -> Vec<BackendDraft> {
                 state: state.map(|s| s.value).unwrap_or_default(),
                 pop: pop.map(|p| p.value),
             };
-            backends.push(BackendDraft { spot, path, backend });
+            backends.push(BackendDraft { spot, path, backend, server_id });
         }
     }
     backends

@@ -18,6 +18,8 @@ pub(in crate::config) struct VipDraft {
     /// Where it is asked for in so many words.
     pub chance_wanted: Option<Spot>,
     pub hash: FlowHash,
+    /// Where QUIC is said to be on.
+    pub quic: Option<Spot>,
     pub mss_clamp: bool,
 }
 
@@ -37,12 +39,15 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
         let is_tcp = key.as_ref().is_some_and(|k| k.value.protocol == Protocol::Tcp);
         let second_chance = chance.map_or(is_tcp, |c| c.value);
         let hash = hash(&section, key.as_ref().map(|k| k.value));
+        let quic = section.boolean("quic").filter(|q| q.value).map(|q| q.spot);
         let mss_clamp = section.boolean("mss_clamp").is_some_and(|b| b.value);
         later(&section, report);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: key, spot }) = key {
-            vips.push(VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash, mss_clamp });
+            let draft =
+                VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash, quic, mss_clamp };
+            vips.push(draft);
         }
     }
 }
@@ -100,9 +105,6 @@ fn later(section: &Section<'_>, report: &Report<'_>) {
     let note = |spot, key: &str, what: &str| {
         report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
     };
-    if let Some(on) = section.boolean("quic").filter(|b| b.value) {
-        note(on.spot, "quic", "QUIC is balanced by its 5-tuple in this release");
-    }
     let identities: &[_] = &[("off", false), ("node", true), ("backend", true)];
     if let Some(identity) = section.choice("identity", identities).filter(|i| i.value) {
         note(identity.spot, "identity", "this release does not answer CHAOS queries");

@@ -58,7 +58,6 @@ fn what_of_it_has_no_effect_is_said() {
     let notices = load_example().notices;
     for key in [
         "pool \"web\" health",
-        "vip 203.0.113.1:443/udp quic",
         "vip 203.0.113.53:53/udp identity",
         "prefix 203.0.113.0/24 announce",
         "bgp",

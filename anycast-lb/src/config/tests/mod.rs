@@ -5,6 +5,7 @@ mod example;
 mod files;
 mod mistakes;
 mod notices;
+mod quic;
 mod relations;
 
 use std::fs::{self, Permissions};

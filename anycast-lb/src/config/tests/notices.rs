@@ -41,7 +41,7 @@ fn what_has_no_effect_yet_is_said() {
          protocol = \"udp\"
          pool = \"web\"
          mss_clamp = true
-         quic = true #~ vip 203.0.113.1:*/udp quic: has no effect yet
+         quic = true
          second_chance = true
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]

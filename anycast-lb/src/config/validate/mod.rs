@@ -6,6 +6,7 @@ mod limits;
 mod node;
 mod pools;
 mod pops;
+mod quic;
 mod vips;
 
 use super::Overrides;
@@ -50,6 +51,7 @@ pub(super) fn validate(
         pops::check(&draft, &pop, report);
     }
     vips::check(&draft, role, report);
+    quic::check(&draft, role, report);
     limits::check(&draft, report);
     let tls = control::tls(&draft.control, files, surroundings, report);
     let peers = control::peers(&draft.control, &node, &pop, report);
@@ -78,7 +80,7 @@ pub(super) fn validate(
         },
         instance,
         pools: match role {
-            Role::Ingress => draft.pools.into_iter().map(finished_pool).collect(),
+            Role::Ingress => draft.pools.into_iter().map(|pool| finished_pool(pool, &draft.vips)).collect(),
             Role::Backend => Vec::new(),
         },
         vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),
@@ -89,8 +91,9 @@ pub(super) fn validate(
     })
 }
 
-fn finished_pool(pool: super::schema::PoolDraft) -> Pool {
+fn finished_pool(pool: super::schema::PoolDraft, vips: &[super::schema::VipDraft]) -> Pool {
     Pool {
+        quic: quic::finished(&pool, vips),
         name: pool.name,
         encapsulation: pool.encapsulation,
         table: pool.table,
@@ -106,5 +109,13 @@ fn finished_pool(pool: super::schema::PoolDraft) -> Pool {
 
 fn finished_vip(vip: super::schema::VipDraft, role: Role) -> Vip {
     let pool = vip.pool.filter(|_| role == Role::Ingress).map(|p| p.value).unwrap_or_default();
-    Vip { key: vip.key, pool, second_chance: vip.second_chance, hash: vip.hash, mss_clamp: vip.mss_clamp }
+    let quic = vip.quic.is_some();
+    Vip {
+        key: vip.key,
+        pool,
+        second_chance: vip.second_chance,
+        hash: vip.hash,
+        quic,
+        mss_clamp: vip.mss_clamp,
+    }
 }

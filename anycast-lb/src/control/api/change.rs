@@ -17,6 +17,9 @@ pub struct AddVip {
     /// `5-tuple` (default), `source`, `source-and-port` or `destination-port`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hash: Option<String>,
+    /// Whether its packets are QUIC, and connection IDs name the backend.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub quic: bool,
     /// Refuse unless this is the generation in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expect_generation: Option<u64>,
@@ -56,6 +59,9 @@ pub struct AddBackend {
     /// Its site; absent = the node's own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pop: Option<String>,
+    /// ID of its QUIC server, hexadecimal digits; absent = the language's default.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server_id: Option<String>,
     /// Refuse unless this is the generation in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expect_generation: Option<u64>,

@@ -26,6 +26,9 @@ pub struct VipRow {
     /// What decides about a packet's backend: `5-tuple`, `source`, `source-and-port` or
     /// `destination-port`.
     pub hash: String,
+    /// Whether connection IDs of QUIC name the backend.
+    #[serde(default)]
+    pub quic: bool,
     /// Packets.
     pub packets: u64,
     /// Bytes of the frames as they arrived.
@@ -101,6 +104,10 @@ pub struct BackendRow {
     /// Site; absent = the node's own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pop: Option<String>,
+    /// The ID that its QUIC server puts into connection IDs, in hexadecimal digits; absent where no VIP of the
+    /// pool has `quic = true`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server_id: Option<String>,
     /// Slots it owns: new flows of these go to it, or to those that stand in for it while it is down.
     pub owned_slots: u32,
     /// The same in parts per million of the pool's slots.

@@ -114,6 +114,7 @@ fn add(last: u8) -> Change {
         address: backend_address(last),
         weight: None,
         pop: None,
+        server_id: None,
     }])
 }
 

@@ -58,17 +58,20 @@ impl Tracer {
         output.truncate(result.data_size_out as usize);
 
         let verdict = self.verdict()?;
-        let vip = counted(&mut self.counters.vips, candidates.vips.iter().copied())?.unwrap_or(0);
+        let vip = counted(&self.counters.vips, candidates.vips.iter().copied()).unwrap_or(0);
         let guess = flow.map(|flow| Guess::new(tables, flow)).filter(|guess| vip != 0 && guess.vip == vip);
         let guessed = guess.as_ref().map_or(0, |guess| guess.member);
         let likely = (guessed != 0).then_some(guessed).into_iter();
         let members = if vip == 0 { Vec::new() } else { (candidates.members)(vip) };
-        let member = counted(&mut self.counters.members, likely.chain(members))?.unwrap_or(0);
+        let member = counted(&self.counters.members, likely.chain(members)).unwrap_or(0);
         let entry: Member = tables.members.load(member.into());
         Ok(Ran {
             verdict,
             vip,
-            slot: guess.filter(|guess| guess.member == member).and_then(|guess| guess.slot),
+            // A connection ID names the backend itself.
+            slot: guess
+                .filter(|guess| guess.member == member && verdict != Verdict::ForwardedQuic)
+                .and_then(|guess| guess.slot),
             member,
             way: (member != 0 && entry.flags & MemberFlags::RESOLVED != 0).then(|| way(&entry)),
             output,
@@ -98,15 +101,8 @@ fn clear<T: aya::Pod>(map: &mut aya::maps::Map, name: &str, empty: T) -> Result<
 }
 
 /// The first of `numbers` that was counted, which is set to zero: so all of this load always are.
-fn counted(
-    counting: &mut Counting,
-    numbers: impl Iterator<Item = u16>,
-) -> Result<Option<u16>, DataplaneError> {
-    for number in numbers {
-        if counting.sum(number.into())?.packets != 0 {
-            counting.zero(number.into())?;
-            return Ok(Some(number));
-        }
-    }
-    Ok(None)
+fn counted(counting: &Counting, mut numbers: impl Iterator<Item = u16>) -> Option<u16> {
+    let found = numbers.find(|number| counting.sum((*number).into()).packets != 0)?;
+    counting.zero(found.into());
+    Some(found)
 }

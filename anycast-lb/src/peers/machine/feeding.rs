@@ -14,6 +14,9 @@ const STALE: Duration = Duration::from_secs(5);
 impl Machine {
     /// How many flows of this pool's VIPs the backend holds, asked at `since` or later; none: not known.
     pub(super) fn remaining_flows(&self, pool: &str, backend: IpAddr, since: Instant) -> Option<u64> {
+        if self.own.uncounted.contains(pool) {
+            return None;
+        }
         let flows = self.backends.get(&backend)?.fresh(since)?;
         let vips = self.own.vips.get(pool).map(Vec::as_slice).unwrap_or_default();
         let of_pool = |row: &&VipFlows| vips.iter().any(|vip| overlap(vip, &row.vip));

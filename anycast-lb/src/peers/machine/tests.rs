@@ -249,6 +249,13 @@ fn a_draining_backend_is_asked_each_second_for_the_flows_of_the_pools_vips() {
     assert!(asked(&mut machine, start + SECOND).contains(&question.target));
     machine.backend_answered(start + SECOND, backend(12), Err("connection refused".to_owned()));
     assert_eq!(machine.remaining_flows("web", backend(12), start), None);
+    // A server of QUIC has all its flows on one socket: it looks idle, and is not.
+    let mut of_quic = own(DRAINING);
+    of_quic.uncounted.insert("web".to_owned());
+    machine.configure(of_quic);
+    let idle = Flows { total: 0, vips: vec![row("203.0.113.1:443/udp", 0, 0)] };
+    machine.backend_answered(start + 2 * SECOND, backend(12), Ok(idle));
+    assert_eq!(machine.remaining_flows("web", backend(12), start + 2 * SECOND), None);
     // The drain is over: nobody asks any more, and a late answer does no harm.
     machine.configure(own(QUIET));
     assert!(!asked(&mut machine, start + 60 * SECOND).contains(&question.target));

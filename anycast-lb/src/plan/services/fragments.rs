@@ -61,13 +61,17 @@ mod tests {
                 number,
                 new: true,
                 key: key.parse().expect("a VIP"),
-                entry: VipEntry { pool, flags: hash.flags() | VipFlags::SECOND_CHANCE, reserved: 0 },
+                entry: VipEntry {
+                    pool,
+                    flags: hash.flags() | VipFlags::SECOND_CHANCE,
+                    ..VipEntry::default()
+                },
             })
             .collect();
         let address = planned[0].key.address;
         let ids = planned.iter().map(|v| v.key.address).zip(1..).collect();
         let keys: Vec<(VipKey, VipNumber)> = planned.iter().map(|v| (v.key, v.number)).collect();
-        let services = Services::build(&keys, &ids, &[]).expect("tables").with_fragments(&planned);
+        let services = Services::build(&keys, &[], &ids, &[]).expect("tables").with_fragments(&planned);
         let is_ours = |e: &&anycast_lb_common::abi::AddressEntry| {
             e.flags != 0 && unmapped(bytemuck::cast(e.address)) == address
         };

@@ -13,7 +13,7 @@ fn build(keys: &[VipKey], locals: &[IpAddr]) -> Services {
     let numbered: Vec<_> = keys.iter().copied().zip(1..).collect();
     let addresses: BTreeSet<_> = keys.iter().map(|k| k.address).collect();
     let ids = addresses.into_iter().zip(1..).collect();
-    Services::build(&numbered, &ids, locals).expect("room")
+    Services::build(&numbered, &[], &ids, locals).expect("room")
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_local_address_is_no_service_and_never_hides_a_vip() {
 fn too_many_local_addresses_are_refused() {
     let locals: Vec<IpAddr> = (0..=MAX_ADDRESSES as u32).map(|n| IpAddr::from(n.to_be_bytes())).collect();
     assert!(matches!(
-        Services::build(&[], &BTreeMap::new(), &locals),
+        Services::build(&[], &[], &BTreeMap::new(), &locals),
         Err(PlanError::TooManyAddresses { wanted, .. }) if wanted == MAX_ADDRESSES + 1
     ));
 }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use anycast_lb::dataplane::FRAME_BYTES;
-use anycast_lb_common::abi::Verdict;
+use anycast_lb::model::Quic;
+use anycast_lb_common::abi::{ServerIds, Verdict};
 use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{Icmpv4Type, IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
@@ -101,11 +102,11 @@ fn a_frame_is_decided_as_its_flow_and_counted_nowhere() -> Result<()> {
         for length in [*FRAME_BYTES.start(), *FRAME_BYTES.end()] {
             assert_eq!(dataplane.explain(&[vec![0; length]], false)?.len(), 1, "{length} bytes");
         }
-        for (verdict, counter) in dataplane.verdicts()? {
+        for (verdict, counter) in dataplane.verdicts() {
             ensure!(counter.packets == 0 || verdict.name().starts_with("not_"), "counted {}", verdict.name());
         }
-        assert!(dataplane.vip_counters()?.iter().all(|(_, counter)| counter.packets == 0));
-        assert!(dataplane.backend_counters()?.iter().all(|(_, _, counter)| counter.packets == 0));
+        assert!(dataplane.vip_counters().iter().all(|(_, counter)| counter.packets == 0));
+        assert!(dataplane.backend_counters().iter().all(|(_, _, counter)| counter.packets == 0));
         Ok(())
     })
 }
@@ -133,6 +134,15 @@ fn fragments_are_remembered_for_one_question() -> Result<()> {
     })
 }
 
+/// A QUIC packet to VIP 1 with a short header whose connection ID names `server` in configuration 0.
+fn short_header(server: [u8; 3], source_port: u16) -> Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    let packet = [&[0x40, 7][..], &server, &[9; 4], &[0x55; 24]].concat();
+    let ip = PacketBuilder::ethernet2(A, B).ipv4([192, 0, 2, 7], [203, 0, 113, 1], 64);
+    ip.udp(source_port, 443).write(&mut frame, &packet)?;
+    Ok(frame)
+}
+
 /// "Fragmentation needed" about a packet of the flow from `port` that left the VIP `n`.
 fn error(n: u8, service: u16, port: u16, quoted: usize) -> Result<Vec<u8>> {
     let (vip, client) = ([203, 0, 113, n], [192, 0, 2, 7]);
@@ -147,6 +157,31 @@ fn error(n: u8, service: u16, port: u16, quoted: usize) -> Result<Vec<u8>> {
         }))
         .write(&mut frame, &quote[..quoted])?;
     Ok(frame)
+}
+
+#[test]
+fn what_a_connection_id_decided_is_said() -> Result<()> {
+    isolated(|place| {
+        let mut config = place.config();
+        let key = VipKey { protocol: Protocol::Udp, ..config.vips[0].key };
+        config.vips.push(Vip { key, second_chance: false, quic: true, ..config.vips[0].clone() });
+        let backends: Vec<IpAddr> = config.pools[0].backends.iter().map(|b| b.address).collect();
+        let servers = backends.iter().copied().zip(1..).collect();
+        config.pools[0].quic = Some(Quic { ids: ServerIds { config: 0, len: 3 }, servers });
+        let (mut dataplane, _) = attached(&config)?;
+        resolve_all(&mut dataplane, &config)?;
+        for (server, backend) in (1..).zip(&backends) {
+            for port in 1000..1010 {
+                let told = &dataplane.explain(&[short_header([0, 0, server], port)?], false)?[0];
+                assert_eq!((told.verdict, told.vip), (Verdict::ForwardedQuic, Some(key)));
+                assert_eq!((told.backend, told.slot), (Some(*backend), None));
+            }
+        }
+        let told = &dataplane.explain(&[short_header([0, 0, 99], 1000)?], false)?[0];
+        assert_eq!(told.verdict, Verdict::ForwardedGue);
+        assert!(told.slot.is_some());
+        Ok(())
+    })
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_fresh_start_pins_everything_and_serves() -> Result<()> {
         let config = place.config();
         let (mut dataplane, start) = attached(&config)?;
         assert_eq!(start, Start::Fresh);
-        for name in ["maps/CONTROL", "maps/MEMBER_COUNTERS", "prog", "link-nic"] {
+        for name in ["maps/TABLES", "maps/COUNTERS", "prog", "link-nic"] {
             ensure!(place.pins().join(name).exists(), "{name} is not pinned");
         }
         let on = &dataplane.attachments()[0];

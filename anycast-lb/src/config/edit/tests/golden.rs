@@ -66,6 +66,7 @@ fn backends_are_added_after_the_last_of_their_pool() {
         address: address("10.0.0.3"),
         weight: Some(7),
         pop: Some("sin1".into()),
+        server_id: None,
     };
     golden(
         &format!(

@@ -19,7 +19,7 @@ fn key(text: &str) -> VipKey {
 }
 
 fn add_vip(vip: &str, pool: &str) -> Edit {
-    Edit::AddVip { key: key(vip), pool: pool.into(), hash: None }
+    Edit::AddVip { key: key(vip), pool: pool.into(), hash: None, quic: false }
 }
 
 fn remove_vip(vip: &str) -> Edit {
@@ -31,7 +31,13 @@ fn add_pool(name: &str) -> Edit {
 }
 
 fn add_backend(backend: &str, pool: &str) -> Edit {
-    Edit::AddBackend { pool: pool.into(), address: address(backend), weight: None, pop: None }
+    Edit::AddBackend {
+        pool: pool.into(),
+        address: address(backend),
+        weight: None,
+        pop: None,
+        server_id: None,
+    }
 }
 
 fn remove_backend(backend: &str, pool: Option<&str>) -> Edit {

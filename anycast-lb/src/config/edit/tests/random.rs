@@ -82,7 +82,7 @@ fn edits() -> impl Strategy<Value = Edit> {
     let vip = || (1..4u16).prop_map(|port| VipKey { port: Some(port), ..key("203.0.113.1:1/tcp") });
     let states = vec![BackendState::Filling, BackendState::Active, BackendState::Draining];
     prop_oneof![
-        (vip(), name()).prop_map(|(key, pool)| Edit::AddVip { key, pool, hash: None }),
+        (vip(), name()).prop_map(|(key, pool)| Edit::AddVip { key, pool, hash: None, quic: false }),
         vip().prop_map(|key| Edit::RemoveVip { key }),
         name().prop_map(|name| add_pool(&name)),
         name().prop_map(|name| Edit::RemovePool { name }),
@@ -90,7 +90,8 @@ fn edits() -> impl Strategy<Value = Edit> {
             pool,
             address,
             weight,
-            pop: None
+            pop: None,
+            server_id: None,
         }),
         (some_pool(), host()).prop_map(|(pool, address)| Edit::RemoveBackend { pool, address }),
         (some_pool(), host(), prop::sample::select(states))
