@@ -2,7 +2,7 @@
 //!
 //! It limits the segments that the *backend* sends; these do not go through the tunnel, so it helps
 //! where the way back is as narrow. The client's segments are limited by the SYN-ACK, which no ingress
-//! node sees: `advmss` on the backends' routes, or the answers of [`mtu`](crate::mtu).
+//! node sees: `advmss` on the backends' routes, or the answers of `mtu.rs`.
 
 use crate::checksum::update;
 use crate::packet::Packet;

@@ -1,5 +1,6 @@
 //! Stories told in network namespaces of their own.
 
+mod affinity;
 mod agreement;
 mod connected;
 mod encapsulation;

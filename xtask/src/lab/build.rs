@@ -316,7 +316,7 @@ impl Building {
 }
 
 /// Whether both families have a socket on `port`, by the namespace's `/proc/net`.
-pub(super) fn listens(namespace: &Namespace, protocol: &str, port: u16) -> bool {
+pub fn listens(namespace: &Namespace, protocol: &str, port: u16) -> bool {
     let look = || {
         ["", "6"].iter().all(|family| {
             let table =

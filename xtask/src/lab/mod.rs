@@ -2,6 +2,7 @@
 //! namespace of its own, each node running the released binary. Everything is removed when the
 //! [`Lab`] is dropped, on Ctrl-C, and by `cargo xtask lab down` if the process died.
 
+mod beside;
 pub mod bird;
 mod build;
 pub mod capture;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use build::{LabBuilder, mount_bpffs, write_seed};
+pub use build::{LabBuilder, listens, mount_bpffs, write_seed};
 pub use churn::Churn;
 pub use command::{Command, main, sweep_leftovers};
 pub use node::{CliOutput, Node, READY_DEADLINE, SERVICE_DEADLINE};

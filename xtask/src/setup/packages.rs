@@ -56,7 +56,7 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 7] = [
+const LAB: [Need; 10] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("iputils-ping", "ping", "echo requests to VIPs"),
     program("traceroute", "traceroute", "the way to a VIP"),
@@ -64,6 +64,9 @@ const LAB: [Need; 7] = [
     program("bird2", "bird", "the lab's routers"),
     program("nginx-light", "nginx", "the lab's web servers"),
     program("nftables", "nft", "packets that a test loses"),
+    program("nsd", "nsd", "the lab's name servers"),
+    program("bind9-dnsutils", "dig", "queries to the lab's name servers"),
+    program("chrony", "chronyd", "the lab's time servers and their client"),
 ];
 
 /// Where Debian's package puts nginx's module for TCP.
