@@ -70,7 +70,7 @@ layouts! {
 /// Copies a header, eight bytes at a time; the last eight overlap what was copied before them.
 ///
 /// An assignment would become `memcpy`, which the compiler for BPF spells out byte by byte where the alignment
-/// is 1: 68 instructions for IP in IP, 140 for GUE over IPv6. The difference is 10 to 25 ns.
+/// is 1: 68 instructions for IP in IP, 140 for GUE over IPv6. In single runs the difference was 3 ns for IPv4 and 7 ns for IPv6.
 #[inline(always)]
 pub fn copy<T: Pod>(to: &mut T, from: &T) {
     /// A word at any address.
