@@ -88,7 +88,7 @@ impl List {
         List { words: [low, high & !(0xffff << at) | first << at] }
     }
 
-    /// How many members there are before the first gap.
+    /// How many members there are; a list has no gaps.
     #[inline(always)]
     pub(crate) fn len(&self) -> u32 {
         // The members come first, so that they are as many as there are places that are not 0.
@@ -142,6 +142,19 @@ mod tests {
             assert_eq!(members(list(&all)), all);
             assert_eq!(members(list(&all).rest()), all.get(1..).unwrap_or_default());
             assert_eq!(members(list(&all).alone()), all.get(..1).unwrap_or_default());
+        }
+    }
+
+    proptest::proptest! {
+        /// Against the plain loop, with numbers that have every bit.
+        #[test]
+        fn members_are_counted_and_found(all in proptest::collection::vec(1_u16.., 0..=8), other: u16, at in 0..8_usize) {
+            let short = list(&all);
+            proptest::prop_assert_eq!(short.len() as usize, all.len());
+            let places: Vec<u16> = (0..8).map(|i| short.get(i)).collect();
+            for member in [other, places[at], places[at] ^ 0x8000, places[at] ^ 1] {
+                proptest::prop_assert_eq!(short.contains(member), places.contains(&member));
+            }
         }
     }
 

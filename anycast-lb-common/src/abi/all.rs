@@ -27,7 +27,7 @@ pub struct AllTables {
     pub control: Control,
 }
 
-/// Bytes of an element that kernels before 6.11 allow: what `kmalloc` gives at most.
+/// Bytes of an element that older kernels allow: what `kmalloc` gives at most.
 pub const MAX_VALUE: usize = 4 << 20;
 /// Bytes of a cache line.
 const LINE: usize = 64;
