@@ -97,3 +97,35 @@ fn lower<P: Packet>(packet: &mut P, transport: usize, at: usize, largest: u16) -
     tcp.checksum = update(u16::from_be_bytes(tcp.checksum), old, new).to_be_bytes();
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use etherparse::{PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
+
+    use super::*;
+    use crate::host::Frame;
+    use crate::wire::Ethernet;
+
+    /// What a SYN that offers 1,460 offers afterwards.
+    fn offered(fits: u64) -> Vec<TcpOptionElement> {
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [203, 0, 113, 1], 64);
+        let offer = [TcpOptionElement::MaximumSegmentSize(1460)];
+        let mut bytes = Vec::new();
+        let syn = builder.tcp(1000, 80, 1, 1000).syn().options(&offer).expect("room");
+        syn.write(&mut bytes, &[]).expect("frame");
+        let mut frame = Frame::new(&bytes);
+        clamp(&mut frame, Ethernet::LEN, fits);
+        let sliced = SlicedPacket::from_ethernet(frame.bytes()).expect("a packet");
+        let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { panic!("no TCP") };
+        tcp.options_iterator().map(|option| option.expect("an option")).collect()
+    }
+
+    #[test]
+    fn the_mss_is_lowered_to_what_fits_and_never_below_what_everybody_takes() {
+        for (fits, mss) in [(1400, 1360), (1500, 1460), (9000, 1460), (576, 536), (575, 1460), (1, 1460)] {
+            assert_eq!(offered(fits), [TcpOptionElement::MaximumSegmentSize(mss)], "{fits}");
+        }
+    }
+}
