@@ -83,8 +83,9 @@ fn reversed_ports_at<P: Packet>(packet: &P, at: usize) -> Option<u64> {
 fn has_flow<P: Sockets, const N: usize>(packet: &P, flow: &Tuple<N>, protocol: u8) -> bool {
     match protocol {
         TCP => {
-            let is_open = |state| state != state::LISTEN && state != state::TIME_WAIT;
-            packet.with_tcp(flow, |socket| is_open(socket.state())).unwrap_or(false)
+            let Some(socket) = packet.tcp(flow) else { return false };
+            let state = socket.state();
+            state != state::LISTEN && state != state::TIME_WAIT
         }
         UDP => packet.has_connected_udp(flow),
         _ => true,
@@ -103,13 +104,17 @@ fn transport<P: Sockets, H: Pod, const N: usize>(packet: &P, inner: &Inner, flow
     let acknowledges = tcp.flags & Tcp::ACK != 0;
     let acknowledgement = u32::from_be_bytes(tcp.acknowledgement);
     let sequence = u32::from_be_bytes(tcp.sequence);
-    let held = packet.with_tcp(flow, |socket| match socket.state() {
+    let Some(socket) = packet.tcp(flow) else { return Some(false) };
+    Some(match socket.state() {
         // A cookie is all that is left of a SYN that a flooded host answered.
         state::LISTEN => socket.gave_cookie::<H>(packet, inner.start, inner.transport),
         // A retransmitted SYN that met a changed table leaves requests on two backends; the one
         // whose SYN-ACK the client acknowledges is the right one.
         state::NEW_SYN_RECV => {
-            !acknowledges || socket.request_isn().is_none_or(|isn| isn == acknowledgement.wrapping_sub(1))
+            // Not `is_none_or`: the compiler compares before it looks whether there is something, and the
+            // verifier forbids reading what is not there.
+            let acknowledged = acknowledgement.wrapping_sub(1);
+            !acknowledges || socket.request_isn().unwrap_or(acknowledged) == acknowledged
         }
         // Clients use ports again. The socket of a connection that was closed here would swallow the
         // packets of a later one that another backend holds.
@@ -117,6 +122,5 @@ fn transport<P: Sockets, H: Pod, const N: usize>(packet: &P, inner: &Inner, flow
             .remembered()
             .is_none_or(|closed| closed.has(sequence, acknowledges.then_some(acknowledgement))),
         _ => true,
-    });
-    Some(held.unwrap_or(false))
+    })
 }

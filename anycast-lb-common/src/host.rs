@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::abi::{
     ADDRESS_SLOTS, AddressEntry, Buffer, Control, FRAGMENT_SLOT_BITS, HopLimits, MAX_PREFIXES, Member,
     MemberNumber, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber,
-    address_slots, service_slots,
+    address_hash, address_slots, server_slots, service_slots,
 };
 use crate::packet::Packet;
 use crate::sockets::{Remembered, Sockets, TcpSocket, Tuple};
@@ -96,7 +96,7 @@ impl Packet for Frame {
 impl Sockets for Frame {
     type Tcp = NoSocket;
 
-    fn with_tcp<const N: usize>(&self, _: &Tuple<N>, _: impl FnOnce(&NoSocket) -> bool) -> Option<bool> {
+    fn tcp<const N: usize>(&self, _: &Tuple<N>) -> Option<NoSocket> {
         None
     }
 
@@ -167,7 +167,16 @@ impl Default for TableSet {
 impl TableSet {
     /// The header of the half in force.
     pub fn header(&mut self) -> &mut Buffer {
-        &mut self.control.buffers[(self.control.active & 1) as usize]
+        let half = self.half();
+        &mut self.control.buffers[half as usize]
+    }
+
+    fn half(&self) -> u32 {
+        (self.control.active & Control::HALF) as u32
+    }
+
+    fn salt(&self) -> u64 {
+        self.control.active & Control::SALT
     }
 
     /// Puts `entry` into the first of its two slots that is free. Good for a few entries; the
@@ -177,21 +186,33 @@ impl TableSet {
     ///
     /// When both slots are taken.
     pub fn insert_address(&mut self, entry: AddressEntry) {
-        let half = (self.control.active & 1) as u32 * ADDRESS_SLOTS;
-        let slots = address_slots(entry.address, self.header().salt);
+        let half = self.half() * ADDRESS_SLOTS;
+        let slots = address_slots(address_hash(entry.address, self.salt()));
         let free = slots.into_iter().find(|s| self.addresses[(half + s) as usize].flags == 0);
         let free = free.expect("both slots of the address are taken: choose another salt");
         self.addresses[(half + free) as usize] = entry;
     }
 
-    /// As [`Self::insert_address`], for a service.
+    /// As [`Self::insert_address`], for a service at `address`.
     ///
     /// # Panics
     ///
     /// When both slots are taken.
-    pub fn insert_service(&mut self, entry: ServiceEntry) {
-        let half = (self.control.active & 1) as u32 * SERVICE_SLOTS;
-        let slots = service_slots(entry.key, self.header().salt);
+    pub fn insert_service(&mut self, address: [u64; 2], protocol: u8, port: u16, entry: ServiceEntry) {
+        self.insert(service_slots(address_hash(address, self.salt()), protocol, port), entry);
+    }
+
+    /// As [`Self::insert_address`], for a server that connection IDs name.
+    ///
+    /// # Panics
+    ///
+    /// When both slots are taken.
+    pub fn insert_server(&mut self, entry: ServiceEntry) {
+        self.insert(server_slots(entry.key, self.salt()), entry);
+    }
+
+    fn insert(&mut self, slots: [u32; 2], entry: ServiceEntry) {
+        let half = self.half() * SERVICE_SLOTS;
         let free = slots.into_iter().find(|s| self.services[(half + s) as usize].key == 0);
         let free = free.expect("both slots of the service are taken: choose another salt");
         self.services[(half + free) as usize] = entry;
@@ -199,7 +220,7 @@ impl TableSet {
 
     /// Appends a prefix to the half in force.
     pub fn push_prefix(&mut self, prefix: PrefixEntry) {
-        let half = (self.control.active & 1) as u32 * MAX_PREFIXES;
+        let half = self.half() * MAX_PREFIXES;
         let at = half + self.header().prefixes;
         self.prefixes[at as usize] = prefix;
         self.header().prefixes += 1;
@@ -207,9 +228,8 @@ impl TableSet {
 }
 
 impl Tables for TableSet {
-    fn active(&self) -> Option<(u32, &Buffer)> {
-        let half = self.control.active as u32 & 1;
-        Some((half, &self.control.buffers[half as usize]))
+    fn active(&self) -> Option<(u64, &Buffer)> {
+        Some((self.control.active, &self.control.buffers[self.half() as usize]))
     }
 
     fn address(&self, index: u32) -> Option<&AddressEntry> {
@@ -224,8 +244,8 @@ impl Tables for TableSet {
         self.prefixes.get(index as usize)
     }
 
-    fn vip(&self, number: VipNumber) -> Option<VipEntry> {
-        self.vips.get(number as usize).copied()
+    fn vip(&self, number: VipNumber) -> Option<u64> {
+        self.vips.get(number as usize).map(|entry| entry.to_word())
     }
 
     fn pool_table(&self, pool: u16) -> Option<u64> {

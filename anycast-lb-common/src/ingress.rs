@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::abi::{
-    AddressEntry, AddressFlags, Buffer, Encap, MemberFlags, TableRef, Verdict, VipEntry, VipFlags, VipNumber,
+    AddressEntry, AddressFlags, Buffer, Encap, MemberFlags, TableRef, Verdict, VipEntry, VipFlags,
     address_key,
 };
 use crate::echo;
@@ -47,14 +47,14 @@ fn decide<P: Packet, T: Tables>(
     match link.ether_type() {
         ethernet::IPV4 => {
             let ip: &Ipv4 = packet.view(link.len).ok_or(Verdict::MalformedIpv4)?;
-            let address = our_address(&view, address_key(mapped(ip.destination)))?;
+            let ours = our_address(&view, address_key(mapped(ip.destination)))?;
             let mut datagram = parse::ipv4(packet, &link, ip)?;
             let found = if datagram.protocol() != ICMP {
                 let addresses = words_v4(ip.source, ip.destination);
-                find(packet, tables, &view, address, &datagram, addresses)?
+                find(packet, tables, &view, &ours, &datagram, addresses)?
             } else if icmp_error::is_v4(packet, &datagram) {
                 let about = icmp_error::v4(packet, &datagram, ip.destination)?;
-                find_quoted(tables, &view, address, &mut datagram, about)?
+                find_quoted(&view, &ours, &mut datagram, about)?
             } else {
                 let source_is_vip = view.is(address_key(mapped(ip.source)), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv4>(packet, &link, &datagram, source_is_vip));
@@ -63,14 +63,14 @@ fn decide<P: Packet, T: Tables>(
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::MalformedIpv6)?;
-            let address = our_address(&view, address_key(ip.destination))?;
+            let ours = our_address(&view, address_key(ip.destination))?;
             let mut datagram = parse::ipv6(packet, &link, ip)?;
             let found = if datagram.protocol() != ICMPV6 {
                 let addresses = words_v6(ip.source, ip.destination);
-                find(packet, tables, &view, address, &datagram, addresses)?
+                find(packet, tables, &view, &ours, &datagram, addresses)?
             } else if icmp_error::is_v6(packet, &datagram) {
                 let about = icmp_error::v6(packet, &datagram, ip.destination)?;
-                find_quoted(tables, &view, address, &mut datagram, about)?
+                find_quoted(&view, &ours, &mut datagram, about)?
             } else {
                 let source_is_vip = view.is(address_key(ip.source), AddressFlags::VIP);
                 return Ok(echo::answer::<P, Ipv6>(packet, &link, &datagram, source_is_vip));
@@ -81,17 +81,29 @@ fn decide<P: Packet, T: Tables>(
     }
 }
 
+/// An address with VIPs.
+struct Ours<'a> {
+    entry: &'a AddressEntry,
+    /// Of the address.
+    hash: u64,
+}
+
 /// The service of a packet and the hash of its flow; in words, like all that is handed on.
 struct Found {
+    /// Word of the VIP.
     vip: u64,
-    /// Of its entry.
-    pool: u64,
-    flags: u64,
     hash: u64,
     /// Under the previous seed, while the seed is being changed.
     previous_hash: u64,
     /// Whom its connection ID names.
     named: Destination,
+}
+
+impl Found {
+    #[inline(always)]
+    fn entry(&self) -> VipEntry {
+        VipEntry::from_word(self.vip)
+    }
 }
 
 /// Which service the packet is for, and its place in the tables.
@@ -100,7 +112,7 @@ fn find<P: Packet, T: Tables, const N: usize>(
     packet: &P,
     tables: &T,
     view: &View<'_, T>,
-    address: &AddressEntry,
+    ours: &Ours<'_>,
     datagram: &Datagram,
     addresses: [u64; N],
 ) -> Result<Found, Verdict> {
@@ -108,18 +120,17 @@ fn find<P: Packet, T: Tables, const N: usize>(
     // Without ports any fragment tells what the whole would, and so it does where ports do not matter.
     let is_remembered = datagram.is_fragment()
         && matches!(datagram.protocol(), TCP | UDP)
-        && address.fragments(datagram.protocol()) == 0;
+        && ours.entry.fragments(datagram.protocol()) == 0;
     let tag = || fragments::tag(addresses, datagram.protocol(), datagram.identification(), keys);
     let (hash, ports, vip) = if is_remembered && datagram.is_later_fragment() {
         let (hash, vip) = fragments::recall(tables, tag()).ok_or(Verdict::Fragment)?;
-        (hash, 0, vip as u64)
+        (hash, 0, tables.vip(vip).ok_or(Verdict::BadTable)?)
     } else {
-        let (ports, vip) = service(packet, view, address, datagram)?;
+        let (ports, vip) = service(packet, tables, view, ours, datagram)?;
         (0, ports, vip)
     };
-    let entry = tables.vip(vip as VipNumber).ok_or(Verdict::BadTable)?;
-    let (pool, flags) = (entry.pool as u64, entry.flags as u64);
-    let mut found = Found { vip, pool, flags, hash, previous_hash: 0, named: Destination::NONE };
+    let entry = VipEntry::from_word(vip);
+    let mut found = Found { vip, hash, previous_hash: 0, named: Destination::NONE };
     if is_remembered && datagram.is_later_fragment() {
         return Ok(found);
     }
@@ -130,7 +141,7 @@ fn find<P: Packet, T: Tables, const N: usize>(
     }
     found.hash = flow.hash(keys);
     if is_remembered {
-        fragments::remember(tables, tag(), found.hash, vip as VipNumber);
+        fragments::remember(tables, tag(), found.hash, entry.number);
         found.hash = fragments::upper_half(found.hash);
     } else if view.header.seed_change != 0 {
         found.previous_hash = flow.hash(&view.header.previous_keys);
@@ -141,35 +152,30 @@ fn find<P: Packet, T: Tables, const N: usize>(
 /// The same for the ICMP error `datagram`: those of the packets of the flow that it is about.
 #[inline(always)]
 fn find_quoted<T: Tables, const N: usize>(
-    tables: &T,
     view: &View<'_, T>,
-    address: &AddressEntry,
+    ours: &Ours<'_>,
     datagram: &mut Datagram,
     about: About<N>,
 ) -> Result<Found, Verdict> {
     let port = about.port();
     datagram.about(about.flow.protocol);
-    let vip = view.vip(address, datagram.protocol(), port) as u64;
+    let vip = view.vip(ours.entry, ours.hash, datagram.protocol(), port);
     if vip == 0 {
         return Err(unmatched(view, Verdict::IcmpErrorService));
     }
-    let entry = tables.vip(vip as VipNumber).ok_or(Verdict::BadTable)?;
-    let flow = about.flow.hashed_by(entry.flags);
+    let flow = about.flow.hashed_by(VipEntry::from_word(vip).flags);
     let changes = view.header.seed_change != 0;
     let previous_hash = if changes { flow.hash(&view.header.previous_keys) } else { 0 };
     let hash = flow.hash(&view.header.keys);
-    let (pool, flags) = (entry.pool as u64, entry.flags as u64);
-    Ok(Found { vip, pool, flags, hash, previous_hash, named: Destination::NONE })
+    Ok(Found { vip, hash, previous_hash, named: Destination::NONE })
 }
 
 /// The VIPs at `destination`. What is not ours passes before anything of it is judged.
 #[inline(always)]
-fn our_address<'a, T: Tables>(
-    view: &View<'a, T>,
-    destination: [u64; 2],
-) -> Result<&'a AddressEntry, Verdict> {
-    match view.address(destination) {
-        Some(entry) if entry.flags & AddressFlags::VIP != 0 => Ok(entry),
+fn our_address<'a, T: Tables>(view: &View<'a, T>, destination: [u64; 2]) -> Result<Ours<'a>, Verdict> {
+    let hash = view.hash(destination);
+    match view.hashed_address(destination, hash) {
+        Some(entry) if entry.flags & AddressFlags::VIP != 0 => Ok(Ours { entry, hash }),
         _ if view.in_prefix(destination) => Err(unmatched(view, Verdict::UnmatchedPrefix)),
         _ => Err(Verdict::NotVip),
     }
@@ -182,12 +188,13 @@ fn unmatched<T: Tables>(view: &View<'_, T>, verdict: Verdict) -> Verdict {
     if view.header.unmatched_pass != 0 { Verdict::UnmatchedPass } else { verdict }
 }
 
-/// Ports (0 where the protocol has none) and the VIP that serves the packet.
+/// Ports (0 where the protocol has none) and the word of the VIP that serves the packet.
 #[inline(always)]
 fn service<P: Packet, T: Tables>(
     packet: &P,
+    tables: &T,
     view: &View<'_, T>,
-    address: &AddressEntry,
+    ours: &Ours<'_>,
     datagram: &Datagram,
 ) -> Result<(u64, u64), Verdict> {
     let needed = match datagram.protocol() {
@@ -198,7 +205,8 @@ fn service<P: Packet, T: Tables>(
     let (words, port) = if needed == 0 {
         (0, 0)
     } else if datagram.is_later_fragment() {
-        return Ok((0, address.fragments(datagram.protocol()) as u64));
+        let vip = tables.vip(ours.entry.fragments(datagram.protocol())).ok_or(Verdict::BadTable)?;
+        return Ok((0, vip));
     } else {
         if !datagram.holds(needed) {
             return Err(Verdict::TruncatedTransport);
@@ -208,9 +216,9 @@ fn service<P: Packet, T: Tables>(
         let [c, d] = ports.destination;
         (u32::from_le_bytes([a, b, c, d]) as u64, u16::from_be_bytes(ports.destination))
     };
-    match view.vip(address, datagram.protocol(), port) {
+    match view.vip(ours.entry, ours.hash, datagram.protocol(), port) {
         0 => Err(unmatched(view, Verdict::UnmatchedService)),
-        vip => Ok((words, vip as u64)),
+        vip => Ok((words, vip)),
     }
 }
 
@@ -242,7 +250,8 @@ fn forward<P: Packet, T: Tables>(
     header: &Buffer,
     outcome: &mut Outcome,
 ) -> Result<Verdict, Verdict> {
-    outcome.vip = found.vip as VipNumber;
+    let vip = found.entry();
+    outcome.vip = vip.number;
     let list = if found.named.is_certain() {
         List::of(found.named.member())
     } else {
@@ -263,7 +272,7 @@ fn forward<P: Packet, T: Tables>(
     if sent == Err(Verdict::TooBig) && !datagram.is_error() && !datagram.is_later_fragment() {
         outcome.fits = fits(member, encap, hops.len() as usize);
     }
-    if found.flags as u16 & VipFlags::MSS_CLAMP != 0 && sent.is_ok() {
+    if vip.flags & VipFlags::MSS_CLAMP != 0 && sent.is_ok() {
         outcome.clamped = datagram.len as u64;
         outcome.fits = fits(member, encap, Private::MAX_HOPS as usize);
     }
@@ -280,11 +289,12 @@ fn listed<P: Packet, T: Tables>(
     found: &Found,
     header: &Buffer,
 ) -> Result<List, Verdict> {
-    let mut list = choose(tables, tables.pool_table(found.pool as u16), found.hash)?;
+    let vip = found.entry();
+    let mut list = choose(tables, tables.pool_table(vip.pool), found.hash)?;
     // A backend takes every fragment for its own: nobody can ask sockets for it.
-    let has_second_chance = found.flags as u16 & VipFlags::SECOND_CHANCE != 0 && !datagram.is_fragment();
+    let has_second_chance = vip.flags & VipFlags::SECOND_CHANCE != 0 && !datagram.is_fragment();
     if header.seed_change != 0 && !datagram.is_fragment() {
-        let old = choose(tables, tables.pool_previous(found.pool as u16), found.previous_hash);
+        let old = choose(tables, tables.pool_previous(vip.pool), found.previous_hash);
         list = list.with_second(old.map_or(0, |old| old.first()));
     }
     // What may be a first packet goes to another than the owner only if that one may hold flows of the slot.

@@ -110,12 +110,11 @@ pub trait TcpSocket<P> {
 
 /// The sockets of this host.
 pub trait Sockets: Packet + Sized {
-    /// What [`Self::with_tcp`] finds.
+    /// What [`Self::tcp`] finds; let go of when it is dropped.
     type Tcp: TcpSocket<Self>;
 
-    /// Calls `ask` with the socket that would get a TCP segment of the flow, TIME_WAIT included.
-    fn with_tcp<const N: usize>(&self, flow: &Tuple<N>, ask: impl FnOnce(&Self::Tcp) -> bool)
-    -> Option<bool>;
+    /// The socket that would get a TCP segment of the flow, TIME_WAIT included.
+    fn tcp<const N: usize>(&self, flow: &Tuple<N>) -> Option<Self::Tcp>;
 
     /// Whether a *connected* UDP socket would get a datagram of the flow.
     fn has_connected_udp<const N: usize>(&self, flow: &Tuple<N>) -> bool;

@@ -1,24 +1,24 @@
 //! The maps as the packet logic sees them, and the look-ups in them.
 
 use crate::abi::{
-    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, HopLimits, MAX_PREFIXES, Member, MemberNumber,
-    PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber, address_slots, server_key,
-    service_key, service_slots,
+    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, HopLimits, MAX_PREFIXES, Member,
+    MemberNumber, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipNumber, address_hash, address_slots,
+    server_key, server_slots, service_key, service_slots,
 };
 use crate::wire::transport::{TCP, UDP};
 
 /// Access to the tables; indices are bounds-checked, `None` means there is no such element.
 pub trait Tables {
-    /// The half in force (0 or 1) and its header.
-    fn active(&self) -> Option<(u32, &Buffer)>;
+    /// The word that says which half is in force ([`Control::active`]), and that half's header.
+    fn active(&self) -> Option<(u64, &Buffer)>;
     /// An element of the address table, both halves counted through.
     fn address(&self, index: u32) -> Option<&AddressEntry>;
     /// An element of the service table, both halves counted through.
     fn service(&self, index: u32) -> Option<&ServiceEntry>;
     /// An element of the prefix table, both halves counted through.
     fn prefix(&self, index: u32) -> Option<&PrefixEntry>;
-    /// A VIP.
-    fn vip(&self, number: VipNumber) -> Option<VipEntry>;
+    /// The word of a VIP ([`VipEntry`](crate::abi::VipEntry)), read once.
+    fn vip(&self, number: VipNumber) -> Option<u64>;
     /// The word that says where a pool's table lies, read once.
     fn pool_table(&self, pool: u16) -> Option<u64>;
     /// The word that says where a pool's table under the previous seed lies, read once.
@@ -42,20 +42,28 @@ pub trait Tables {
 pub(crate) struct View<'a, T> {
     tables: &'a T,
     half: u32,
+    salt: u64,
     pub(crate) header: &'a Buffer,
 }
 
 impl<'a, T: Tables> View<'a, T> {
     #[inline(always)]
     pub(crate) fn new(tables: &'a T) -> Option<Self> {
-        let (half, header) = tables.active()?;
-        Some(View { tables, half: half & 1, header })
+        let (active, header) = tables.active()?;
+        let half = (active & Control::HALF) as u32;
+        Some(View { tables, half, salt: active & Control::SALT, header })
     }
 
-    /// What this host knows about `address`.
+    /// Hash of an address in this half.
     #[inline(always)]
-    pub(crate) fn address(&self, address: [u64; 2]) -> Option<&'a AddressEntry> {
-        let [first, second] = address_slots(address, self.header.salt);
+    pub(crate) fn hash(&self, address: [u64; 2]) -> u64 {
+        address_hash(address, self.salt)
+    }
+
+    /// What this host knows about `address`, whose hash is `hash`.
+    #[inline(always)]
+    pub(crate) fn hashed_address(&self, address: [u64; 2], hash: u64) -> Option<&'a AddressEntry> {
+        let [first, second] = address_slots(hash);
         let base = self.half * ADDRESS_SLOTS;
         let entry = self.tables.address(base + first)?;
         if entry.address == address && entry.flags != 0 {
@@ -65,44 +73,52 @@ impl<'a, T: Tables> View<'a, T> {
         (entry.address == address && entry.flags != 0).then_some(entry)
     }
 
+    /// What this host knows about `address`.
+    #[inline(always)]
+    pub(crate) fn address(&self, address: [u64; 2]) -> Option<&'a AddressEntry> {
+        self.hashed_address(address, self.hash(address))
+    }
+
     /// Whether `address` has all of `flags`.
     #[inline(always)]
     pub(crate) fn is(&self, address: [u64; 2], flags: u32) -> bool {
         self.address(address).is_some_and(|entry| entry.flags & flags == flags)
     }
 
-    /// The VIP for `protocol` and `port` (host order) at `address`, or 0: the exact port, then any
-    /// port, then any protocol.
+    /// The word of the VIP for `protocol` and `port` (host order) at `address`, whose hash is `hash`, or 0: the
+    /// exact port, then any port, then any protocol.
     #[inline(always)]
-    pub(crate) fn vip(&self, address: &AddressEntry, protocol: u8, port: u16) -> VipNumber {
+    pub(crate) fn vip(&self, address: &AddressEntry, hash: u64, protocol: u8, port: u16) -> u64 {
         let any_port = match protocol {
             TCP => address.any_tcp,
             UDP => address.any_udp,
-            _ => return address.any_protocol,
+            _ => 0,
         };
-        if address.flags & AddressFlags::PORTS != 0 {
-            let exact = self.service(service_key(address.id, protocol, port));
+        if matches!(protocol, TCP | UDP) && address.flags & AddressFlags::PORTS != 0 {
+            let key = service_key(address.id, protocol, port);
+            let exact = self.service(key, service_slots(hash, protocol, port));
             if exact != 0 {
                 return exact;
             }
         }
-        if any_port != 0 { any_port } else { address.any_protocol }
+        let number = if any_port != 0 { any_port } else { address.any_protocol };
+        if number == 0 { 0 } else { self.tables.vip(number).unwrap_or(0) }
     }
 
     /// The member of `pool` that a server ID names, or 0.
     #[inline(always)]
     pub(crate) fn server(&self, pool: u16, server_id: u64) -> MemberNumber {
-        self.service(server_key(pool, server_id))
+        let key = server_key(pool, server_id);
+        self.service(key, server_slots(key, self.salt)) as MemberNumber
     }
 
     #[inline(always)]
-    fn service(&self, key: u64) -> u16 {
-        let slots = service_slots(key, self.header.salt);
+    fn service(&self, key: u64, slots: [u32; 2]) -> u64 {
         let base = self.half * SERVICE_SLOTS;
         let mut i = 0;
         while i < slots.len() {
             match self.tables.service(base + slots[i]) {
-                Some(entry) if entry.key == key => return entry.vip,
+                Some(entry) if entry.key == key => return entry.value,
                 _ => i += 1,
             }
         }

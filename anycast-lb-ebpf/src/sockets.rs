@@ -1,5 +1,7 @@
 //! The sockets of this host, as the kernel tells.
 
+use core::ptr::NonNull;
+
 use anycast_lb_common::abi::HopLimits;
 use anycast_lb_common::sockets::{Remembered, Sockets, TcpSocket, Tuple, state};
 use anycast_lb_common::wire::Tcp;
@@ -26,13 +28,13 @@ static TW_RCV_NXT_OFFSET: Global<u32> = Global::new(0);
 static TW_SND_NXT_OFFSET: Global<u32> = Global::new(0);
 
 /// A socket that is released when it is dropped, which the verifier demands.
-pub(crate) struct Held(*mut bpf_sock);
+pub(crate) struct Held(NonNull<bpf_sock>);
 
 impl Drop for Held {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the look-up that made this gave us a reference.
-        unsafe { bpf_sk_release(self.0.cast()) };
+        unsafe { bpf_sk_release(self.0.as_ptr().cast()) };
     }
 }
 
@@ -40,7 +42,7 @@ impl TcpSocket<Frame<'_>> for Held {
     #[inline(always)]
     fn state(&self) -> u32 {
         // SAFETY: not null, and the reference is held.
-        unsafe { (*self.0).state }
+        unsafe { (*self.0.as_ptr()).state }
     }
 
     #[inline(always)]
@@ -50,7 +52,7 @@ impl TcpSocket<Frame<'_>> for Held {
             return None;
         }
         // SAFETY: the helper checks what kind of socket it is.
-        let request = unsafe { bpf_skc_to_tcp_request_sock(self.0.cast()) };
+        let request = unsafe { bpf_skc_to_tcp_request_sock(self.0.as_ptr().cast()) };
         if request.is_null() {
             return None;
         }
@@ -65,7 +67,7 @@ impl TcpSocket<Frame<'_>> for Held {
             return None;
         }
         // SAFETY: the helper checks what kind of socket it is.
-        let closed = unsafe { bpf_skc_to_tcp_timewait_sock(self.0.cast()) };
+        let closed = unsafe { bpf_skc_to_tcp_timewait_sock(self.0.as_ptr().cast()) };
         if closed.is_null() {
             return None;
         }
@@ -84,7 +86,7 @@ impl TcpSocket<Frame<'_>> for Held {
         // SAFETY: both headers lie inside the frame with the lengths given; the helper only reads.
         let result = unsafe {
             bpf_tcp_check_syncookie(
-                self.0.cast(),
+                self.0.as_ptr().cast(),
                 core::ptr::from_ref(ip).cast_mut().cast(),
                 size_of::<H>() as u32,
                 core::ptr::from_ref(tcp).cast_mut().cast(),
@@ -110,16 +112,13 @@ impl Sockets for Frame<'_> {
     type Tcp = Held;
 
     #[inline(always)]
-    fn with_tcp<const N: usize>(&self, flow: &Tuple<N>, ask: impl FnOnce(&Held) -> bool) -> Option<bool> {
+    fn tcp<const N: usize>(&self, flow: &Tuple<N>) -> Option<Held> {
         // Not `bpf_sk_lookup_tcp`: it does not see TIME_WAIT.
         // SAFETY: the tuple has the bytes that its length says, and the helper only reads.
         let socket = unsafe {
             bpf_skc_lookup_tcp(self.0.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
         };
-        if socket.is_null() {
-            return None;
-        }
-        Some(ask(&Held(socket)))
+        NonNull::new(socket.cast()).map(Held)
     }
 
     #[inline(always)]
@@ -128,10 +127,7 @@ impl Sockets for Frame<'_> {
         let socket = unsafe {
             bpf_sk_lookup_udp(self.0.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
         };
-        if socket.is_null() {
-            return false;
-        }
-        let held = Held(socket);
+        let Some(held) = NonNull::new(socket.cast()).map(Held) else { return false };
         held.state() == state::ESTABLISHED
     }
 

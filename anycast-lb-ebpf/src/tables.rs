@@ -3,8 +3,8 @@
 use core::arch::asm;
 
 use anycast_lb_common::abi::{
-    AddressEntry, AllTables, Buffer, HopLimits, Member, MemberNumber, PrefixEntry, ServiceEntry, Slot,
-    VipEntry, VipNumber,
+    AddressEntry, AllTables, Buffer, Control, HopLimits, Member, MemberNumber, PrefixEntry, ServiceEntry,
+    Slot, VipNumber,
 };
 use anycast_lb_common::tables::Tables;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
@@ -51,11 +51,11 @@ fn element<T, const N: usize>(table: &[T; N], index: u32) -> Option<&T> {
 
 impl Tables for Maps {
     #[inline(always)]
-    fn active(&self) -> Option<(u32, &Buffer)> {
+    fn active(&self) -> Option<(u64, &Buffer)> {
         let control = &self.0.control;
-        let half = once(&control.active) as usize & 1;
-        // SAFETY: `half` is 0 or 1. An index expression would leave a panic for the verifier.
-        Some((half as u32, unsafe { control.buffers.get_unchecked(half) }))
+        let active = once(&control.active);
+        // SAFETY: 0 or 1. An index expression would leave a panic for the verifier.
+        Some((active, unsafe { control.buffers.get_unchecked((active & Control::HALF) as usize) }))
     }
 
     #[inline(always)]
@@ -74,8 +74,10 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn vip(&self, number: VipNumber) -> Option<VipEntry> {
-        element(&self.0.vips, number.into()).map(once)
+    fn vip(&self, number: VipNumber) -> Option<u64> {
+        // SAFETY: an entry is one aligned word.
+        element(&self.0.vips, number.into())
+            .map(|entry| unsafe { core::ptr::from_ref(entry).cast::<u64>().read_volatile() })
     }
 
     #[inline(always)]

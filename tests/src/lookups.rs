@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use anycast_lb_common::abi::{
     AddressEntry, Buffer, HopLimits, Member, MemberNumber, PrefixEntry, Program, ServiceEntry, Slot,
-    VipEntry, VipNumber,
+    VipNumber,
 };
 use anycast_lb_common::host::{Frame, TableSet};
 use anycast_lb_common::tables::Tables;
@@ -34,7 +34,7 @@ impl Counted<'_> {
 }
 
 impl Tables for Counted<'_> {
-    fn active(&self) -> Option<(u32, &Buffer)> {
+    fn active(&self) -> Option<(u64, &Buffer)> {
         self.look().active()
     }
 
@@ -50,7 +50,7 @@ impl Tables for Counted<'_> {
         self.look().prefix(index)
     }
 
-    fn vip(&self, number: VipNumber) -> Option<VipEntry> {
+    fn vip(&self, number: VipNumber) -> Option<u64> {
         self.look().vip(number)
     }
 

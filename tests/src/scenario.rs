@@ -184,7 +184,7 @@ impl Scenario {
         for (name, pool) in &self.pools {
             let number = u16::try_from(tables.pools.len())?;
             numbers.insert(name.as_str(), number);
-            let mut entry = PoolEntry { table: 0, previous: 0, identity: 1 + u64::from(number) };
+            let mut entry = PoolEntry { identity: 1 + u64::from(number), ..PoolEntry::default() };
             let base = u32::try_from(tables.slots.len())?;
             match pool.table.as_deref() {
                 None => {
@@ -218,7 +218,7 @@ impl Scenario {
                     None => self.add_member(tables, pool, number, Some(*address))?,
                 };
                 let key = server_key(number, u64::from_str_radix(id, 16)?);
-                tables.insert_service(ServiceEntry { key, vip: member, reserved: [0; 3] });
+                tables.insert_server(ServiceEntry { key, value: member.into() });
             }
             tables.pools.push(entry);
         }
@@ -280,7 +280,8 @@ impl Scenario {
             let flags = second_chance | quic | mss_clamp | vip.hashed_parts()?;
             let server_ids =
                 ServerIds { config: vip.quic_config.unwrap_or_default(), len: vip.server_id_length };
-            tables.vips.push(VipEntry { pool, flags, server_ids, ..VipEntry::default() });
+            let known = VipEntry { pool, flags, server_ids, number };
+            tables.vips.push(known);
             let id = u16::try_from(addresses.len() + 1)?;
             let entry = addresses.entry(vip.address).or_insert(AddressEntry {
                 address: key(vip.address),
@@ -299,8 +300,9 @@ impl Scenario {
                 (protocol, Some(port)) => {
                     entry.flags |= AddressFlags::PORTS;
                     let protocol = if protocol == "tcp" { TCP } else { UDP };
-                    let key = service_key(entry.id, protocol, port);
-                    tables.insert_service(ServiceEntry { key, vip: number, reserved: [0; 3] });
+                    let service =
+                        ServiceEntry { key: service_key(entry.id, protocol, port), value: known.to_word() };
+                    tables.insert_service(entry.address, protocol, port, service);
                 }
                 other => bail!("VIP {}: {other:?}", vip.address),
             }

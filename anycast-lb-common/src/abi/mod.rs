@@ -25,14 +25,14 @@ pub use member::{Encap, MAX_TEMPLATE, Member, MemberFlags};
 pub use service::{
     ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, FRAGMENT_SLOT_BITS, FlowKeys,
     HOP_LIMIT_CLASS_BITS, HOP_LIMIT_WORDS, HopLimits, MAX_PREFIXES, MAX_VIPS, PrefixEntry, SERVICE_KEY,
-    SERVICE_SLOTS, ServerIds, ServiceEntry, VipEntry, VipFlags, VipNumber, address_key, address_slots,
-    server_key, service_key, service_slots,
+    SERVICE_SLOTS, ServerIds, ServiceEntry, VipEntry, VipFlags, VipNumber, address_hash, address_key,
+    address_slots, server_key, server_slots, service_key, service_slots,
 };
 pub use table::{ARENA_SLOTS, MAX_MEMBERS, MAX_POOLS, MemberNumber, PoolEntry, Slot, TableRef};
 pub use verdict::{Kind, Program, VERDICTS, Verdict};
 
 /// Version of everything in this module; part of the path under which maps are pinned.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Version of the flow hash and of the table algorithms: nodes that disagree on it place flows
 /// differently.

@@ -85,10 +85,12 @@ pub struct PoolEntry {
     pub previous: u64,
     /// Hash of the pool's name, by which a restarted daemon finds its pools again; 0 = unused.
     pub identity: u64,
+    /// Zero. A size that is a power of two is found by a shift, and packets wait for it.
+    pub reserved: u64,
 }
 
 const _: () = {
     assert!(size_of::<Slot>() == 8);
     assert!(size_of::<TableRef>() == 8);
-    assert!(size_of::<PoolEntry>() == 24);
+    assert!(size_of::<PoolEntry>() == 32);
 };

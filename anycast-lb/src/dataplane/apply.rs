@@ -88,7 +88,8 @@ pub(super) fn write(
     for vip in &plan.vips {
         tables.vips.store(vip.number.into(), &vip.entry);
     }
-    tables.control.store_part(0, offset_of!(Control, active), &u64::from(half));
+    let active = u64::from(half) | plan.services.salt;
+    tables.control.store_part(0, offset_of!(Control, active), &active);
 
     sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
     clear(tables, plan, previous);
@@ -164,7 +165,6 @@ fn prepare_half(tables: &Tables, plan: &Plan) -> u32 {
         keys: plan.keys,
         previous_keys: plan.previous_keys.unwrap_or_else(FlowKeys::zeroed),
         seed_change: plan.previous_keys.is_some().into(),
-        salt: plan.services.salt,
         prefixes: plan.prefixes.len() as u32,
         unmatched_pass: plan.unmatched_pass.into(),
         hop_limits: plan.hop_limits,

@@ -47,7 +47,7 @@ impl Tables {
 
     /// The half in force, 0 or 1.
     pub fn active(&self) -> u32 {
-        (self.control.load(0).active & 1) as u32
+        (self.control.load(0).active & Control::HALF) as u32
     }
 
     /// What the maps name now.

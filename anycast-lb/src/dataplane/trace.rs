@@ -6,8 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, Encap, Member, MemberFlags, MemberNumber, SERVICE_SLOTS, TableRef, VERDICTS, Verdict,
-    VipNumber,
+    ADDRESS_SLOTS, Control, Encap, Member, MemberFlags, MemberNumber, SERVICE_SLOTS, TableRef, VERDICTS,
+    Verdict, VipNumber,
 };
 use anycast_lb_common::hash::{self, Flow as HashedFlow};
 use anycast_lb_common::wire::{Ethernet, Ipv4, Ipv6, Udp};
@@ -219,13 +219,14 @@ struct Guess {
 impl Guess {
     fn new(tables: &Tables, flow: &Flow) -> Self {
         let half = tables.active();
-        let header = tables.control.load(0).buffers[half as usize];
+        let control = tables.control.load(0);
+        let header = control.buffers[half as usize];
         let protocol = packet::protocol(flow.protocol);
         let ports = flow.protocol != Protocol::Any;
         let vip = plan::find(
             |slot| tables.addresses.load(half * ADDRESS_SLOTS + slot),
             |slot| tables.services.load(half * SERVICE_SLOTS + slot),
-            header.salt,
+            control.active & Control::SALT,
             flow.destination.ip(),
             protocol,
             ports.then_some(flow.destination.port()),

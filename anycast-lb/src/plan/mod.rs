@@ -292,7 +292,7 @@ fn plan_vips(
                 number,
                 new: !previous.vips.contains_key(&number),
                 key: vip.key,
-                entry: VipEntry { pool, flags, server_ids, ..VipEntry::default() },
+                entry: VipEntry { pool, flags, server_ids, number },
             })
         })
         .collect()
@@ -310,7 +310,7 @@ fn plan_services(
     let ids = numbering::assign(&addresses, &previous.addresses, 1..=u16::MAX)
         .map_err(|e| too_many("VIP addresses", u32::from(u16::MAX), e))?;
     let ids = addresses.into_iter().zip(ids).collect();
-    let keys: Vec<(VipKey, VipNumber)> = vips.iter().map(|v| (v.key, v.number)).collect();
+    let keys: Vec<(VipKey, VipEntry)> = vips.iter().map(|v| (v.key, v.entry)).collect();
     let locals = match config.role {
         Role::Ingress => &[],
         Role::Backend => locals,
@@ -326,7 +326,7 @@ fn servers(config: &Config, members: &[PlannedMember]) -> Vec<ServiceEntry> {
     let server = |member: &PlannedMember| {
         let id = pools.get(member.pool.as_str())?.servers.get(&member.address)?;
         let key = server_key(member.pool_number, *id);
-        Some(ServiceEntry { key, vip: member.number, reserved: [0; 3] })
+        Some(ServiceEntry { key, value: member.number.into() })
     };
     members.iter().filter_map(server).collect()
 }

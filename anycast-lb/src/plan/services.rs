@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, AddressEntry, AddressFlags, SERVICE_KEY, SERVICE_SLOTS, ServiceEntry, VipNumber,
-    address_key, address_slots, service_key, service_slots,
+    ADDRESS_SLOTS, AddressEntry, AddressFlags, Control, SERVICE_KEY, SERVICE_SLOTS, ServiceEntry, VipEntry,
+    VipNumber, address_hash, address_key, address_slots, server_slots, service_key, service_slots,
 };
 use anycast_lb_common::wire::transport;
 
@@ -30,7 +30,7 @@ pub struct Services {
     pub addresses: Vec<AddressEntry>,
     /// [`SERVICE_SLOTS`] entries.
     pub services: Vec<ServiceEntry>,
-    /// Salt of both.
+    /// Salt of both, as it stands in [`Control::active`].
     pub salt: u64,
 }
 
@@ -38,23 +38,25 @@ impl Services {
     /// Tables in which every one of `vips` and `servers` is found, and every address of `locals` that is no
     /// VIP's. `ids` numbers the addresses of the VIPs.
     pub fn build(
-        vips: &[(VipKey, VipNumber)],
+        vips: &[(VipKey, VipEntry)],
         servers: &[ServiceEntry],
         ids: &BTreeMap<IpAddr, u16>,
         locals: &[IpAddr],
     ) -> Result<Self, PlanError> {
         let (addresses, mut services) = entries(vips, ids, locals);
-        services.extend_from_slice(servers);
+        services.extend(servers.iter().map(|&entry| Placed { entry, at: None }));
         if addresses.len() > MAX_ADDRESSES {
             return Err(PlanError::TooManyAddresses { wanted: addresses.len(), limit: MAX_ADDRESSES });
         }
         if services.len() > MAX_SERVICES {
             return Err(PlanError::TooManyServers { wanted: services.len(), limit: MAX_SERVICES });
         }
-        for salt in (1..=SALT_TRIES).map(|n| n.wrapping_mul(SALT_STEP)) {
-            let by_address = cuckoo::place(&addresses, ADDRESS_SLOTS, |e| address_slots(e.address, salt));
-            let by_service = cuckoo::place(&services, SERVICE_SLOTS, |e| service_slots(e.key, salt));
+        for salt in (1..=SALT_TRIES).map(|n| n.wrapping_mul(SALT_STEP) & Control::SALT) {
+            let slots = |e: &AddressEntry| address_slots(address_hash(e.address, salt));
+            let by_address = cuckoo::place(&addresses, ADDRESS_SLOTS, slots);
+            let by_service = cuckoo::place(&services, SERVICE_SLOTS, |placed| placed.slots(salt));
             if let (Some(by_address), Some(by_service)) = (by_address, by_service) {
+                let services: Vec<ServiceEntry> = services.into_iter().map(|placed| placed.entry).collect();
                 let (addresses, services) = (pick(&by_address, &addresses), pick(&by_service, &services));
                 return Ok(Services { addresses, services, salt });
             }
@@ -97,11 +99,14 @@ impl Services {
                 }
             }
         }
-        for entry in services.into_iter().filter(|e| e.key & SERVICE_KEY != 0 && e.vip != 0) {
+        for entry in services.into_iter().filter(|e| e.key & SERVICE_KEY != 0 && e.value != 0) {
             let (id, number, port) = split_service_key(entry.key);
             let protocol = if number == transport::TCP { Protocol::Tcp } else { Protocol::Udp };
             if let Some(&address) = ids.get(&id) {
-                vips.insert(entry.vip, VipKey { address, port: Some(port), protocol });
+                vips.insert(
+                    VipEntry::from_word(entry.value).number,
+                    VipKey { address, port: Some(port), protocol },
+                );
             }
         }
         (vips, ids)
@@ -118,13 +123,15 @@ pub fn find(
     port: Option<u16>,
 ) -> Option<VipNumber> {
     let key = address_key(mapped(destination));
-    let entry = address_slots(key, salt)
+    let hash = address_hash(key, salt);
+    let entry = address_slots(hash)
         .into_iter()
         .map(address_at)
         .find(|e| e.flags & AddressFlags::VIP != 0 && e.address == key)?;
     let exact = port.and_then(|port| {
         let key = service_key(entry.id, protocol, port);
-        service_slots(key, salt).into_iter().map(&service_at).find(|e| e.key == key).map(|e| e.vip)
+        let mut there = service_slots(hash, protocol, port).into_iter().map(&service_at);
+        there.find(|e| e.key == key).map(|e| VipEntry::from_word(e.value).number)
     });
     let any_port = match protocol {
         transport::TCP => entry.any_tcp,
@@ -134,11 +141,27 @@ pub fn find(
     [exact.unwrap_or(0), any_port, entry.any_protocol].into_iter().find(|&number| number != 0)
 }
 
+/// An entry of the service table, and what its slots follow from.
+struct Placed {
+    entry: ServiceEntry,
+    /// Address, protocol and port of a service; none for a server, whose key is enough.
+    at: Option<([u64; 2], u8, u16)>,
+}
+
+impl Placed {
+    fn slots(&self, salt: u64) -> [u32; 2] {
+        match self.at {
+            Some((address, protocol, port)) => service_slots(address_hash(address, salt), protocol, port),
+            None => server_slots(self.entry.key, salt),
+        }
+    }
+}
+
 fn entries(
-    vips: &[(VipKey, VipNumber)],
+    vips: &[(VipKey, VipEntry)],
     ids: &BTreeMap<IpAddr, u16>,
     locals: &[IpAddr],
-) -> (Vec<AddressEntry>, Vec<ServiceEntry>) {
+) -> (Vec<AddressEntry>, Vec<Placed>) {
     let mut addresses: BTreeMap<IpAddr, AddressEntry> = ids
         .iter()
         .map(|(&address, &id)| {
@@ -150,8 +173,9 @@ fn entries(
         })
         .collect();
     let mut services = Vec::new();
-    for &(key, number) in vips {
+    for &(key, vip) in vips {
         let Some(entry) = addresses.get_mut(&key.address) else { continue };
+        let number = vip.number;
         match (key.protocol, key.port) {
             (Protocol::Any, _) => entry.any_protocol = number,
             (Protocol::Tcp, None) => entry.any_tcp = number,
@@ -160,7 +184,8 @@ fn entries(
                 entry.flags |= AddressFlags::PORTS;
                 let protocol = if key.protocol == Protocol::Tcp { transport::TCP } else { transport::UDP };
                 let key = service_key(entry.id, protocol, port);
-                services.push(ServiceEntry { key, vip: number, reserved: [0; 3] });
+                let at = Some((entry.address, protocol, port));
+                services.push(Placed { entry: ServiceEntry { key, value: vip.to_word() }, at });
             }
         }
     }

@@ -64,13 +64,14 @@ mod tests {
                 entry: VipEntry {
                     pool,
                     flags: hash.flags() | VipFlags::SECOND_CHANCE,
+                    number,
                     ..VipEntry::default()
                 },
             })
             .collect();
         let address = planned[0].key.address;
         let ids = planned.iter().map(|v| v.key.address).zip(1..).collect();
-        let keys: Vec<(VipKey, VipNumber)> = planned.iter().map(|v| (v.key, v.number)).collect();
+        let keys: Vec<(VipKey, VipEntry)> = planned.iter().map(|v| (v.key, v.entry)).collect();
         let services = Services::build(&keys, &[], &ids, &[]).expect("tables").with_fragments(&planned);
         let is_ours = |e: &&anycast_lb_common::abi::AddressEntry| {
             e.flags != 0 && unmapped(bytemuck::cast(e.address)) == address

@@ -10,7 +10,8 @@ fn vip(text: &str, port: Option<u16>, protocol: Protocol) -> VipKey {
 }
 
 fn build(keys: &[VipKey], locals: &[IpAddr]) -> Services {
-    let numbered: Vec<_> = keys.iter().copied().zip(1..).collect();
+    let entries = (1..).map(|number| VipEntry { number, ..VipEntry::default() });
+    let numbered: Vec<_> = keys.iter().copied().zip(entries).collect();
     let addresses: BTreeSet<_> = keys.iter().map(|k| k.address).collect();
     let ids = addresses.into_iter().zip(1..).collect();
     Services::build(&numbered, &[], &ids, locals).expect("room")
@@ -112,4 +113,30 @@ proptest! {
         let addresses: BTreeSet<_> = keys.iter().map(|k| k.address).collect();
         prop_assert_eq!(ids, (1..).zip(addresses).collect::<BTreeMap<_, _>>());
     }
+}
+
+/// As many addresses and services as there may be, in the patterns that operators give addresses in: each
+/// has a salt, and each service is found.
+#[test]
+fn full_tables_find_a_salt_whatever_the_addresses_have_in_common() {
+    const MOST: u32 = MAX_SERVICES as u32;
+    let one_block = |i: u32| IpAddr::from((0xcb00_7100 + i).to_be_bytes());
+    let one_host_of_many_blocks = |i: u32| IpAddr::from((1 + (i << 8)).to_be_bytes());
+    let v6 = |front: u64, back: u64| IpAddr::from((u128::from(front) << 64 | u128::from(back)).to_be_bytes());
+    let one_prefix = |i: u32| v6(0x2001_0db8_0000_0001, i.into());
+    let one_interface_of_many_prefixes = |i: u32| v6(0x2001_0db8_0000_0000 + u64::from(i), 1);
+    let patterns: [&dyn Fn(u32) -> IpAddr; 4] =
+        [&one_block, &one_host_of_many_blocks, &one_prefix, &one_interface_of_many_prefixes];
+    for (pattern, address) in patterns.into_iter().enumerate() {
+        let key = |i| VipKey { address: address(i), port: Some(443), protocol: Protocol::Tcp };
+        let keys: Vec<_> = (1..=MOST).map(key).collect();
+        let services = build(&keys, &[]);
+        let found = |key: &VipKey| services.find(key.address, TCP, Some(443));
+        assert!(keys.iter().zip(1..).all(|(key, number)| found(key) == Some(number)), "pattern {pattern}");
+    }
+    let at_one_address: Vec<_> =
+        (1..=MOST as u16).map(|port| vip("203.0.113.1", Some(port), Protocol::Udp)).collect();
+    let services = build(&at_one_address, &[]);
+    let found = |key: &VipKey| services.find(key.address, UDP, key.port);
+    assert!(at_one_address.iter().zip(1..).all(|(key, number)| found(key) == Some(number)));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use anycast_lb_common::abi::{SERVICE_SLOTS, ServerIds, service_slots};
+use anycast_lb_common::abi::{SERVICE_SLOTS, ServerIds, server_slots};
 
 use super::*;
 use crate::model::Quic;
@@ -22,8 +22,8 @@ fn quic(backends: std::ops::Range<u8>) -> Config {
 fn named(plan: &Plan, server_id: u64) -> Option<MemberNumber> {
     let services = &plan.services;
     let key = server_key(plan.pools[0].number, server_id);
-    let places = service_slots(key, services.salt).map(|slot| services.services[slot as usize]);
-    places.into_iter().find(|entry| entry.key == key).map(|entry| entry.vip)
+    let places = server_slots(key, services.salt).map(|slot| services.services[slot as usize]);
+    places.into_iter().find(|entry| entry.key == key).map(|entry| entry.value as MemberNumber)
 }
 
 #[test]
