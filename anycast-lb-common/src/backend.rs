@@ -140,7 +140,7 @@ fn take<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
     if outer.fragment_bits != 0 {
         return Err(Verdict::OuterFragment);
     }
-    if outer.end > packet.len() {
+    if !packet.reaches(outer.end) {
         return Err(Verdict::OuterMalformed);
     }
     if outer.protocol() != UDP {

@@ -123,7 +123,7 @@ pub(crate) fn strip<P: Packet>(
     outer_tos: u8,
 ) -> Result<(), Verdict> {
     carry_ecn(packet, inner, outer_tos)?;
-    let surplus = packet.len() - (inner.start + inner.len);
+    let surplus = packet.surplus(inner.start + inner.len);
     if surplus != 0 {
         packet.cut_end(surplus).ok_or(Verdict::InnerLength)?;
     }

@@ -61,7 +61,7 @@ pub(crate) fn encapsulate<P: Packet, T: Tables>(
     }
     let header_len = encap.header_len() + count * hop_len;
     let outer_len = header_len - Ethernet::LEN;
-    let surplus = packet.len() - (inner.start + inner.len);
+    let surplus = packet.surplus(inner.start + inner.len);
     if surplus != 0 {
         packet.cut_end(surplus).ok_or(Verdict::NoHeadroom)?;
     }

@@ -29,6 +29,7 @@ pub mod mss;
 mod mtu;
 pub mod packet;
 mod parse;
+pub mod probe;
 pub mod quic;
 mod quote;
 pub mod rate;

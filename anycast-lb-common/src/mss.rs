@@ -46,7 +46,7 @@ pub fn clamp<P: Packet>(packet: &mut P, start: usize, fits: u64) -> Option<()> {
     };
     let tcp: &Tcp = packet.view(transport)?;
     let end = tcp.header_len();
-    if !tcp.is_opening() || transport + end > packet.len() {
+    if !tcp.is_opening() || !packet.reaches(transport + end) {
         return None;
     }
     let at = place(packet, transport, end)?;

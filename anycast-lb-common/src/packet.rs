@@ -2,6 +2,9 @@
 //!
 //! In the kernel it is an XDP context, on the host a vector (`host::Frame`). All offsets are in bytes
 //! from the start of the Ethernet header.
+//!
+//! A jumbo frame may lie in several buffers (multi-buffer XDP). Only the first one can be viewed: drivers put
+//! headers there. Lengths are those of the whole frame.
 
 use bytemuck::Pod;
 
@@ -10,10 +13,20 @@ use crate::mss;
 /// A frame under way.
 #[allow(clippy::len_without_is_empty, reason = "a frame is never empty")]
 pub trait Packet {
-    /// Length of the frame in bytes.
+    /// Length of the frame in bytes, wherever they lie.
     fn len(&self) -> usize;
 
-    /// The bytes at `at` as a `T`, or `None` where the frame ends before it does.
+    /// Whether the frame has `end` bytes or more.
+    fn reaches(&self, end: usize) -> bool {
+        end <= self.len()
+    }
+
+    /// Bytes behind the first `end` ones, which the frame [has](Self::reaches).
+    fn surplus(&self, end: usize) -> usize {
+        self.len() - end
+    }
+
+    /// The bytes at `at` as a `T`, or `None` where the frame, or its first buffer, ends before it does.
     ///
     /// `T` is a wire type: alignment 1, every bit pattern valid. A view borrows the frame, so none
     /// survives a resize: what the verifier demands, the borrow checker enforces. Views are used

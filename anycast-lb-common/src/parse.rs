@@ -155,7 +155,7 @@ pub(crate) fn ipv4<P: Packet>(packet: &P, link: &Link, ip: &Ipv4) -> Result<Data
         return Err(Verdict::MalformedIpv4);
     }
     let len = ip.total_len();
-    if link.len + len > packet.len() {
+    if !packet.reaches(link.len + len) {
         return Err(Verdict::LengthBeyondFrame);
     }
     let mut datagram = Datagram {
@@ -181,7 +181,7 @@ pub(crate) fn ipv6<P: Packet>(packet: &P, link: &Link, ip: &Ipv6) -> Result<Data
     if !ip.is_sane() {
         return Err(Verdict::MalformedIpv6);
     }
-    if link.len + len > packet.len() {
+    if !packet.reaches(link.len + len) {
         return Err(Verdict::LengthBeyondFrame);
     }
     let mut datagram = Datagram {

@@ -6,6 +6,9 @@
 //! it was, writes what may have been overwritten, chooses the next flow, and goes on to the program
 //! under test by a tail call. With nothing to go on to it transmits, which tells what it costs
 //! itself.
+//!
+//! The kernel has programs for frames of several buffers called by such alone, and others by others. So each
+//! wrapper is there twice.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -46,6 +49,9 @@ mod programs {
     /// The program under test, if any.
     #[btf_map]
     static NEXT: ProgramArray<1> = ProgramArray::new();
+    /// The same where it is one for frames of several buffers.
+    #[btf_map]
+    static NEXT_FRAGS: ProgramArray<1> = ProgramArray::new();
 
     /// Ethernet without its EtherType, in pieces that fit registers.
     #[repr(C, packed)]
@@ -81,28 +87,58 @@ mod programs {
     /// For programs that put a header in front of IPv4: restores Ethernet, varies the flow.
     #[xdp]
     pub fn wrapper_v4(ctx: XdpContext) -> u32 {
-        let Some(run) = rewind(&ctx) else { return XDP_ABORTED };
-        let Some(head) = view::<HeadV4>(&ctx) else { return XDP_ABORTED };
-        restore_link(&mut head.link, run);
-        (head.source, head.destination) = next_flow(run);
-        go_on(&ctx)
+        restore_v4(&ctx).map_or(XDP_ABORTED, |()| go_on(&ctx, &NEXT))
+    }
+
+    #[xdp(frags)]
+    pub fn wrapper_v4_frags(ctx: XdpContext) -> u32 {
+        restore_v4(&ctx).map_or(XDP_ABORTED, |()| go_on(&ctx, &NEXT_FRAGS))
     }
 
     /// The same for IPv6.
     #[xdp]
     pub fn wrapper_v6(ctx: XdpContext) -> u32 {
-        let Some(run) = rewind(&ctx) else { return XDP_ABORTED };
-        let Some(head) = view::<HeadV6>(&ctx) else { return XDP_ABORTED };
-        restore_link(&mut head.link, run);
-        (head.source, head.destination) = next_flow(run);
-        go_on(&ctx)
+        restore_v6(&ctx).map_or(XDP_ABORTED, |()| go_on(&ctx, &NEXT))
+    }
+
+    #[xdp(frags)]
+    pub fn wrapper_v6_frags(ctx: XdpContext) -> u32 {
+        restore_v6(&ctx).map_or(XDP_ABORTED, |()| go_on(&ctx, &NEXT_FRAGS))
     }
 
     /// For programs that take headers off or rewrite them: restores all of them, one flow only.
     #[xdp]
     pub fn wrapper_backend(ctx: XdpContext) -> u32 {
-        let Some(run) = rewind(&ctx) else { return XDP_ABORTED };
-        let Some(head) = view::<Words<HEAD_WORDS>>(&ctx) else { return XDP_ABORTED };
+        restore_all(&ctx).map_or(XDP_ABORTED, |()| go_on(&ctx, &NEXT))
+    }
+
+    #[xdp(frags)]
+    pub fn wrapper_backend_frags(ctx: XdpContext) -> u32 {
+        restore_all(&ctx).map_or(XDP_ABORTED, |()| go_on(&ctx, &NEXT_FRAGS))
+    }
+
+    #[inline(always)]
+    fn restore_v4(ctx: &XdpContext) -> Option<()> {
+        let run = rewind(ctx)?;
+        let head = view::<HeadV4>(ctx)?;
+        restore_link(&mut head.link, run);
+        (head.source, head.destination) = next_flow(run);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn restore_v6(ctx: &XdpContext) -> Option<()> {
+        let run = rewind(ctx)?;
+        let head = view::<HeadV6>(ctx)?;
+        restore_link(&mut head.link, run);
+        (head.source, head.destination) = next_flow(run);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn restore_all(ctx: &XdpContext) -> Option<()> {
+        let run = rewind(ctx)?;
+        let head = view::<Words<HEAD_WORDS>>(ctx)?;
         let mut i = 0;
         while i < HEAD_WORDS {
             // SAFETY: a valid word. Volatile, or else the loop becomes a call of memcpy, which goes
@@ -111,7 +147,7 @@ mod programs {
             head.0[i] = word;
             i += 1;
         }
-        go_on(&ctx)
+        Some(())
     }
 
     /// Nothing but XDP_TX.
@@ -196,9 +232,9 @@ mod programs {
     }
 
     #[inline(always)]
-    fn go_on(ctx: &XdpContext) -> u32 {
+    fn go_on(ctx: &XdpContext, next: &ProgramArray<1>) -> u32 {
         // SAFETY: nothing here waits to be dropped.
-        unsafe { NEXT.tail_call(ctx, 0) };
+        unsafe { next.tail_call(ctx, 0) };
         XDP_TX
     }
 

@@ -5,6 +5,8 @@
 #[cfg(target_arch = "bpf")]
 mod count;
 #[cfg(target_arch = "bpf")]
+mod departure;
+#[cfg(target_arch = "bpf")]
 mod limits;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -17,32 +19,31 @@ mod tables;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use anycast_lb_common::abi::Kind;
-    use anycast_lb_common::packet::Packet as _;
-    use anycast_lb_common::{backend, ingress, relay};
-    use aya_ebpf::bindings::TC_ACT_UNSPEC;
+    use anycast_lb_common::abi::{HEALTH_MARK, HEALTH_MARK_MASK, Kind, MemberNumber};
+    use anycast_lb_common::{backend, ingress, probe, relay};
     use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
+    use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
     use aya_ebpf::helpers::bpf_redirect;
     use aya_ebpf::helpers::generated::bpf_redirect_neigh;
     use aya_ebpf::macros::{classifier, xdp};
     use aya_ebpf::programs::{TcContext, XdpContext};
 
     use crate::count::count;
+    use crate::departure::Departure;
     use crate::packet::{Frame, Skb};
     use crate::tables::Maps;
 
     /// Balances: takes packets for VIPs and tunnels them to backends.
     // Inlined into what the macro makes of it: where the kernel guards returns, each takes some ns.
-    #[xdp]
+    #[xdp(frags)]
     #[inline(always)]
     pub fn ingress(ctx: XdpContext) -> u32 {
-        let mut frame = Frame(&ctx);
-        let bytes = frame.len();
+        let mut frame = Frame::new(&ctx);
         let Some(tables) = Maps::find() else { return XDP_ABORTED };
         let outcome = ingress::run(&mut frame, &tables);
-        count(&outcome, bytes);
+        count(&outcome, frame.bytes());
         #[cfg(feature = "log")]
-        aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
+        aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), frame.bytes());
         match outcome.verdict.kind() {
             Kind::Pass => XDP_PASS,
             Kind::Drop => XDP_DROP,
@@ -56,20 +57,38 @@ mod programs {
 
     /// Serves: takes tunnelled packets and hands what is inside to the kernel.
     // Inlined into what the macro makes of it: where the kernel guards returns, each takes some ns.
-    #[xdp]
+    #[xdp(frags)]
     #[inline(always)]
     pub fn backend(ctx: XdpContext) -> u32 {
-        let mut frame = Frame(&ctx);
-        let bytes = frame.len();
+        let mut frame = Frame::new(&ctx);
         let Some(tables) = Maps::find() else { return XDP_ABORTED };
         let outcome = backend::run(&mut frame, &tables);
-        count(&outcome, bytes);
+        count(&outcome, frame.bytes());
         #[cfg(feature = "log")]
-        aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), bytes);
+        aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), frame.bytes());
         match outcome.verdict.kind() {
             Kind::Drop => XDP_DROP,
             // A hop leaves by `relay`, which the packet meets next.
             Kind::Pass | Kind::Transmit => XDP_PASS,
+        }
+    }
+
+    /// Sends what marked sockets of an ingress node send through the tunnel: health checks.
+    #[classifier]
+    pub fn probe(ctx: TcContext) -> i32 {
+        // SAFETY: the context is valid.
+        let mark = unsafe { (*ctx.skb.skb).mark };
+        if mark & HEALTH_MARK_MASK != HEALTH_MARK {
+            return TC_ACT_UNSPEC;
+        }
+        let Some(tables) = Maps::find() else { return TC_ACT_SHOT };
+        let Some(ifindex) = probe::run(&mut Departure::new(&ctx), &tables, mark as MemberNumber) else {
+            return TC_ACT_SHOT;
+        };
+        // SAFETY: the context is valid. Without its mark the packet is let through where it leaves.
+        unsafe {
+            (*ctx.skb.skb).mark = 0;
+            bpf_redirect(ifindex, 0) as i32
         }
     }
 

@@ -1,10 +1,12 @@
 //! The frame in the kernel.
 
 use core::arch::asm;
+use core::cell::Cell;
 
 use anycast_lb_common::mss;
 use anycast_lb_common::packet::Packet;
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use aya_ebpf::helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use bytemuck::Pod;
@@ -14,12 +16,37 @@ const MAX_START: usize = 0xff;
 /// Bytes that `bpf_csum_diff` takes before Linux 6.13.
 const MAX_SUM: usize = 512;
 
-pub(crate) struct Frame<'a>(pub(crate) &'a XdpContext);
+/// A frame, of which the first buffer is in reach and the kernel knows the rest.
+pub(crate) struct Frame<'a> {
+    pub(crate) context: &'a XdpContext,
+    /// How many bytes came, as far as somebody had to know.
+    bytes: Cell<usize>,
+}
+
+impl<'a> Frame<'a> {
+    #[inline(always)]
+    pub(crate) fn new(context: &'a XdpContext) -> Self {
+        Frame { context, bytes: Cell::new(context.data_end() - context.data()) }
+    }
+
+    /// Bytes of the frame as it came. Where a frame is longer than what its IP header says, and lies in more than
+    /// one buffer, what is too much may be missing here.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// Bytes of the first buffer.
+    #[inline(always)]
+    fn linear(&self) -> usize {
+        self.context.data_end() - self.context.data()
+    }
+}
 
 /// `start + at`, which the compiler cannot compute a second time: it would check one copy and use the other,
 /// and the verifier does not know that they are equal.
 #[inline(always)]
-fn place(mut start: usize, at: usize) -> usize {
+pub(crate) fn place(mut start: usize, at: usize) -> usize {
     // SAFETY: arithmetic; a packet does not begin at address 0.
     unsafe {
         asm!("{start} += {at}", start = inout(reg) start, at = in(reg) at, options(pure, nomem, nostack));
@@ -32,14 +59,30 @@ fn place(mut start: usize, at: usize) -> usize {
 impl Packet for Frame<'_> {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.0.data_end() - self.0.data()
+        // SAFETY: the context is valid.
+        (unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) }) as usize
+    }
+
+    // Hardly a frame lies in more than one buffer: who asks for the whole pays for it.
+    #[inline(always)]
+    fn reaches(&self, end: usize) -> bool {
+        if end <= self.linear() {
+            return true;
+        }
+        self.bytes.set(self.len());
+        end <= self.bytes.get()
+    }
+
+    #[inline(always)]
+    fn surplus(&self, end: usize) -> usize {
+        if self.linear() == end { 0 } else { self.len().wrapping_sub(end) }
     }
 
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = place(self.0.data(), at);
-        if start + size_of::<T>() > self.0.data_end() {
+        let start = place(self.context.data(), at);
+        if start + size_of::<T>() > self.context.data_end() {
             return None;
         }
         // SAFETY: the bytes lie inside the frame (the verifier checks it), any bytes are a valid
@@ -50,8 +93,8 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn view_mut<T: Pod>(&mut self, at: usize) -> Option<&mut T> {
         const { assert!(align_of::<T>() == 1) };
-        let start = place(self.0.data(), at);
-        if start + size_of::<T>() > self.0.data_end() {
+        let start = place(self.context.data(), at);
+        if start + size_of::<T>() > self.context.data_end() {
             return None;
         }
         // SAFETY: as above; the frame belongs to this program while it runs.
@@ -72,7 +115,7 @@ impl Packet for Frame<'_> {
     #[inline(always)]
     fn move_start(&mut self, delta: i32) -> Option<()> {
         // SAFETY: the context is valid; the helper checks the room.
-        (unsafe { bpf_xdp_adjust_head(self.0.as_ptr().cast(), delta) } == 0).then_some(())
+        (unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), delta) } == 0).then_some(())
     }
 
     fn clamp_mss(&mut self, len: usize, fits: u64) {
@@ -86,7 +129,7 @@ impl Packet for Frame<'_> {
         // Else the compiler may subtract pointers in 32 bits, where it only needs so many.
         let surplus = opaque(surplus);
         // SAFETY: the context is valid; the helper checks the length.
-        (unsafe { bpf_xdp_adjust_tail(self.0.as_ptr().cast(), -(surplus as i32)) } == 0).then_some(())
+        (unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), -(surplus as i32)) } == 0).then_some(())
     }
 }
 

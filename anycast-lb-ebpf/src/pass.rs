@@ -7,7 +7,7 @@ mod program {
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
 
-    #[xdp]
+    #[xdp(frags)]
     pub fn pass(_ctx: XdpContext) -> u32 {
         XDP_PASS
     }

@@ -116,7 +116,7 @@ impl Sockets for Frame<'_> {
         // Not `bpf_sk_lookup_tcp`: it does not see TIME_WAIT.
         // SAFETY: the tuple has the bytes that its length says, and the helper only reads.
         let socket = unsafe {
-            bpf_skc_lookup_tcp(self.0.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
+            bpf_skc_lookup_tcp(self.context.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
         };
         NonNull::new(socket.cast()).map(Held)
     }
@@ -125,7 +125,7 @@ impl Sockets for Frame<'_> {
     fn has_connected_udp<const N: usize>(&self, flow: &Tuple<N>) -> bool {
         // SAFETY: as above.
         let socket = unsafe {
-            bpf_sk_lookup_udp(self.0.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
+            bpf_sk_lookup_udp(self.context.as_ptr(), tuple(flow), Tuple::<N>::LEN as u32, CURRENT_NETNS, 0)
         };
         let Some(held) = NonNull::new(socket.cast()).map(Held) else { return false };
         held.state() == state::ESTABLISHED

@@ -27,6 +27,15 @@ impl Shape {
         }
     }
 
+    /// The one that goes on to programs for frames of several buffers.
+    fn frags_program(self) -> &'static str {
+        match self {
+            Shape::V4 => "wrapper_v4_frags",
+            Shape::V6 => "wrapper_v6_frags",
+            Shape::Backend => "wrapper_backend_frags",
+        }
+    }
+
     /// Where the last 32 bits of source and destination address lie.
     fn addresses(self) -> [usize; 2] {
         match self {
@@ -58,6 +67,7 @@ const RUN_WORDS: usize = 7 + HEAD_WORDS;
 /// A wrapper of its own, its packet, and what it goes on to.
 pub struct Wrapper {
     ebpf: Ebpf,
+    shape: Shape,
     program: &'static str,
     frame: Vec<u8>,
 }
@@ -85,7 +95,7 @@ impl Wrapper {
         let mut run: Array<_, [u64; RUN_WORDS]> =
             Array::try_from(ebpf.map_mut("RUN").context("no map RUN")?)?;
         run.set(0, words(shape, &frame, variety)?, 0)?;
-        Ok(Wrapper { ebpf, program, frame })
+        Ok(Wrapper { ebpf, shape, program, frame })
     }
 
     /// Makes it go on to one of the programs that lie beside it.
@@ -102,13 +112,20 @@ impl Wrapper {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses: it is no XDP program, or one for frames of several buffers.
+    /// When the kernel refuses: it is no XDP program.
     pub fn go_on_to(&mut self, program: &ProgramFd) -> Result<()> {
-        let mut next = ProgramArray::try_from(self.ebpf.map_mut("NEXT").context("no map NEXT")?)?;
-        next.set(0, program, 0).context(
-            "the kernel does not allow a tail call to it \
-             (programs for frames of several buffers, section xdp.frags, cannot be called by others)",
-        )
+        if self.set_next("NEXT", program).is_ok() {
+            return Ok(());
+        }
+        // Not one of that kind: perhaps of the other.
+        self.program = self.shape.frags_program();
+        load(&mut self.ebpf, self.program)?;
+        self.set_next("NEXT_FRAGS", program).context("the kernel does not allow a tail call to it")
+    }
+
+    fn set_next(&mut self, map: &str, program: &ProgramFd) -> Result<()> {
+        let map = self.ebpf.map_mut(map).with_context(|| format!("no map {map}"))?;
+        Ok(ProgramArray::try_from(map)?.set(0, program, 0)?)
     }
 
     /// Sends `packets` packets through.

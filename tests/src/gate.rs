@@ -141,6 +141,7 @@ fn helper(number: i32) -> String {
         (BPF_FUNC_redirect_neigh, "redirect_neigh"),
         (BPF_FUNC_xdp_adjust_head, "xdp_adjust_head"),
         (BPF_FUNC_xdp_adjust_tail, "xdp_adjust_tail"),
+        (BPF_FUNC_xdp_get_buff_len, "xdp_get_buff_len"),
         (BPF_FUNC_skc_lookup_tcp, "skc_lookup_tcp"),
         (BPF_FUNC_sk_lookup_udp, "sk_lookup_udp"),
         (BPF_FUNC_sk_release, "sk_release"),

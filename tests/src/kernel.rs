@@ -15,7 +15,7 @@ use bytemuck::{bytes_of, cast_slice};
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
 /// Longest frame a test run gives back.
-const MAX_FRAME: usize = 4096;
+const MAX_FRAME: usize = 16 << 10;
 
 /// What traffic control does after its programs: go on with the packet as it would have.
 const TC_ACT_UNSPEC: u32 = u32::MAX;

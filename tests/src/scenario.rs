@@ -369,7 +369,14 @@ fn seed(text: &str) -> anyhow::Result<[u8; 16]> {
     unhex(text)?.try_into().ok().context("a seed has 16 bytes")
 }
 
+/// Hex, in which `(6a*8890)` are so many of the same byte.
 fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
+    if let Some((before, rest)) = text.split_once('(') {
+        let (run, after) = rest.split_once(')').context("a run without its end")?;
+        let (byte, count) = run.split_once('*').context("a run without a number")?;
+        let run = [u8::from_str_radix(byte, 16)?].repeat(count.parse()?);
+        return Ok([unhex(before)?, run, unhex(after)?].concat());
+    }
     ensure!(text.len().is_multiple_of(2) && text.is_ascii(), "not hex: {text}");
     (0..text.len()).step_by(2).map(|i| Ok(u8::from_str_radix(&text[i..i + 2], 16)?)).collect()
 }

@@ -9,6 +9,7 @@ anycast-lb-common/src/hash.rs, so that outer source ports are checked too.
 
 import ipaddress
 import json
+import re
 import struct
 import sys
 
@@ -57,6 +58,9 @@ POOLS = {
     "clamped": {"encap": "gue", "address": BACKEND, "mtu": 1500},
     "clamped6": {"encap": "gue", "address": BACKEND6, "mtu": 1500},
     "clamped-ipip": {"encap": "ipip", "address": BACKEND, "mtu": 1500},
+    "jumbo": {"encap": "gue", "address": BACKEND, "mtu": 9216, "hops": ["10.0.0.12", "10.0.0.13", "10.0.0.14"]},
+    "jumbo6": {"encap": "gue", "address": BACKEND6, "mtu": 9216, "hops": [f"fd00::{n}" for n in range(21, 28)]},
+    "jumbo-ipip": {"encap": "ipip", "address": BACKEND, "mtu": 9216},
     "unresolved": {"encap": "gue", "address": BACKEND, "resolved": False},
     "empty": {"table": "empty"},
     "none": {"table": "none"},
@@ -76,12 +80,14 @@ VIPS += [
     ("203.0.113.8", 80, "udp", "narrow"), ("203.0.113.9", 80, "tcp", "narrow6"), ("203.0.113.10", 80, "tcp", "narrow-l2"),
     ("2001:db8:0:1::8", 80, "tcp", "narrow"), ("2001:db8:0:1::9", 80, "tcp", "narrow6"),
 ]
+VIPS += [("203.0.113.60", 80, "udp", "jumbo"), ("203.0.113.60", 81, "tcp", "jumbo-ipip")]
 CLAMPED = [
     ("203.0.113.40", 80, "tcp", "clamped"), ("203.0.113.40", 80, "udp", "clamped"), ("203.0.113.41", 80, "tcp", "clamped6"),
     ("203.0.113.42", 80, "tcp", "clamped-ipip"), ("2001:db8:0:1::40", 80, "tcp", "clamped"),
     ("2001:db8:0:1::41", 80, "tcp", "clamped6"),
 ]
 SECOND_CHANCE = [
+    ("203.0.113.60", 80, "tcp", "jumbo"), ("2001:db8:0:1::60", 80, "tcp", "jumbo6"),
     ("203.0.113.26", 80, "tcp", "narrow-listed"), ("203.0.113.26", 80, "udp", "narrow-listed"),
     ("203.0.113.27", 80, "tcp", "narrow-listed6"),
     ("2001:db8:0:1::20", 80, "tcp", "listed6"),
@@ -247,6 +253,13 @@ def received(inner):
 vectors = []
 
 
+def written(packet):
+    """In hex; `(6a*8890)` are so many of the same byte."""
+    runs = re.finditer(rb"(.)\1*", packet, re.DOTALL)
+    pieces = ((run[0], len(run[0])) for run in runs)
+    return "".join(f"({piece[:1].hex()}*{n})" if n > 1000 else piece.hex() for piece, n in pieces)
+
+
 def vector(name, program, packet, verdict, out=None, **variant):
     """`variant`: mode="unmatched-pass" for a node that passes what it does not match, "seed-change" for
     one whose seed is being changed, "no-hops" for a backend that sends nothing on; metadata=N for N
@@ -254,8 +267,8 @@ def vector(name, program, packet, verdict, out=None, **variant):
     came before."""
     packet = bytes(packet)
     vectors.append({
-        "name": name, "program": program, "in": packet.hex(), "verdict": verdict,
-        "out": (packet if out is None else bytes(out)).hex(), **variant,
+        "name": name, "program": program, "in": written(packet), "verdict": verdict,
+        "out": written(packet if out is None else bytes(out)), **variant,
     })
 
 
@@ -268,6 +281,8 @@ def drops(name, packet, verdict, program="ingress"):
     vector(name, program, packet, verdict)
 
 
+# More than a page, with both ends told apart.
+JUMBO = Raw(b"begin" + b"j" * 8890 + b"end!!")
 DATA = Raw(b"GET / HTTP/1.1\r\nHost: www.example\r\n\r\n")
 
 
@@ -592,6 +607,7 @@ for name, fields, payload in (
     ("echo", {"id": 7, "seq": 1}, b"payload"),
     ("echo, all zero", {"id": 0, "seq": 0}, b""),
     ("echo, carry", {"id": 0xF7FF, "seq": 0}, b""),
+    ("echo, 8900 bytes", {"id": 7, "seq": 0x1234}, b"begin" + b"z" * 8890 + b"end!!"),
     ("echo, 1400 bytes", {"id": 1, "seq": 0xFFFF}, b"z" * 1400),
 ):
     echo(name, IP(src=CLIENT, dst="203.0.113.1", id=5, ttl=9) / ICMP(type=8, **fields) / Raw(payload),
@@ -759,6 +775,36 @@ def sized6(vip, length, **ip):
     return IPv6(src=ip.pop("src", CLIENT6), dst=vip, **ip) / TCP(sport=1, dport=80, flags="A") / Raw(bytes(i % 251 for i in range(length - 60)))
 
 
+# Frames of several buffers: the headers lie in the first one.
+def jumbo4(vip):
+    return IP(src=CLIENT, dst=vip, flags="DF") / TCP(sport=1, dport=80, flags="A") / JUMBO
+
+
+def jumbo6(vip):
+    return IPv6(src=CLIENT6, dst=vip) / TCP(sport=1, dport=80, flags="A") / JUMBO
+
+
+def padded(ip, surplus):
+    return bytes(client(ip)) + b"\0" * surplus
+
+
+for surplus in (0, 1, 7):
+    jumbo = jumbo4("203.0.113.60")
+    forwards(f"jumbo, {surplus} bytes too much", jumbo, "jumbo", "forwarded_gue", hops=LISTED, frame=padded(jumbo, surplus))
+    jumbo = jumbo6("2001:db8:0:1::60")
+    forwards(f"jumbo over v6, {surplus} bytes too much", jumbo, "jumbo6", "forwarded_gue", hops=LISTED6,
+             frame=padded(jumbo, surplus))
+forwards("jumbo datagram", IP(src=CLIENT, dst="203.0.113.60") / UDP(sport=1, dport=80) / JUMBO, "jumbo",
+         "forwarded_gue")
+jumbo = IP(src=CLIENT, dst="203.0.113.60") / TCP(sport=1, dport=81, flags="A") / JUMBO
+forwards("jumbo by ipip", jumbo, "jumbo-ipip", "forwarded_ipip")
+short = sized4("203.0.113.60", 400)
+forwards("a short packet in a jumbo frame", short, "jumbo", "forwarded_gue", hops=LISTED, frame=padded(short, 8000))
+drops("jumbo that lacks a byte", bytes(client(jumbo4("203.0.113.60")))[:-1], "length_beyond_frame")
+drops("jumbo that lacks a byte, v6", bytes(client(jumbo6("2001:db8:0:1::60")))[:-1], "length_beyond_frame")
+answered("jumbo that does not fit", jumbo4("203.0.113.8"), 564)
+answered("jumbo that does not fit, v6", jumbo6("2001:db8:0:1::9"), 1344)
+
 answered("does not fit", sized4("203.0.113.8", 1400), 564)
 answered("one byte too big", sized4("203.0.113.8", 565), 564)
 answered("does not fit over v6", sized4("203.0.113.9", 1345), 1344)
@@ -856,6 +902,8 @@ forwards("mss of a fragment", first, "clamped", "forwarded_gue", first=first)
 
 # --- backend: what is taken ---------------------------------------------------------------------
 
+BIG4 = IP(bytes(IP(src=CLIENT, dst="203.0.113.1") / TCP(sport=1, dport=80, flags="A") / JUMBO))
+BIG6 = IPv6(bytes(IPv6(src=CLIENT6, dst="2001:db8:0:1::1") / TCP(sport=1, dport=80, flags="A") / JUMBO))
 IN4, IN6 = IP(bytes(tcp4("203.0.113.1", 80))), IPv6(bytes(tcp6("2001:db8:0:1::1", 80)))
 for inner, name in ((IN4, "v4"), (IN6, "v6")):
     number = 41 if inner.version == 6 else 4
@@ -868,6 +916,11 @@ for inner, name in ((IN4, "v4"), (IN6, "v6")):
            sent(inner, gue=bytes([4, number, 0, 0, 0, 0, 3, 3]) + b"\x0a\0\0\x0c" * 3), "decap_last", received(inner))
     vector(f"{name} out of gue over v6 with seven hops used up", "backend",
            sent(inner, True, gue=bytes([29, number, 0, 0, 0, 1, 7, 7]) + b"\xfd" * 112), "decap_last", received(inner))
+vector("jumbo out of gue", "backend", sent(BIG4), "decap_gue", received(BIG4))
+vector("jumbo out of gue over v6", "backend", sent(BIG6, True), "decap_gue", received(BIG6))
+vector("jumbo out of ipip, padded", "backend", bytes(sent(BIG4, ipip=4)) + b"\0" * 9, "decap_ipip", received(BIG4))
+vector("jumbo whose congestion was marked", "backend", sent(IP(bytes(IP(src=CLIENT, dst="203.0.113.1", tos=2) / TCP() / JUMBO)),
+       ecn=3), "decap_gue", received(IP(src=CLIENT, dst="203.0.113.1", tos=3) / TCP() / JUMBO))
 vector("outer options", "backend", sent(IN4, options=[IPOption(b"\x94\x04\x00\x00")]), "decap_gue", received(IN4))
 vector("padding behind the outer packet", "backend", bytes(sent(IN4)) + b"\0" * 9, "decap_gue", received(IN4))
 vector("padding inside the outer packet", "backend", sent(Raw(bytes(IN4) + b"\0" * 5)), "decap_gue", received(IN4))
@@ -931,6 +984,8 @@ for checksum in (False, True):
     hops_on(f"unknown ack over v6, {word} udp checksum", IN6, SIX, 0, checksum=checksum)
     hops_on(f"unknown ack at the second hop, {word} udp checksum", IN4, THREE, 1, at=1, checksum=checksum)
 hops_on("v6 inside v4", IN6, THREE, 0)
+hops_on("jumbo", BIG4, THREE, 0)
+hops_on("jumbo over v6", BIG6, SIX, 0)
 hops_on("v4 inside v6", IN4, SIX, 1, at=1)
 hops_on("udp without a connected socket", U4, THREE, 0)
 hops_on("udp without a connected socket, v6", U6, SIX, 0)
@@ -1015,6 +1070,7 @@ refuses("a stranger, v6", sent(IN4, True, src="fd01::2"), "stranger")
 refuses("a stranger's ipip", sent(IN4, src="192.0.2.1", ipip=4), "stranger")
 refuses("first outer fragment", sent(IN4, flags="MF"), "outer_fragment")
 refuses("later ipip fragment", sent(IN4, ipip=4, frag=9), "outer_fragment")
+refuses("outer longer than the jumbo frame", bytes(sent(BIG4))[:-1], "outer_malformed")
 refuses("outer longer than the frame", bytes(sent(IN4))[:-1], "outer_malformed")
 refuses("udp length too long", sent(IN4, udp_extra=1), "outer_malformed")
 refuses("udp length too short", sent(IN4, udp_extra=-1), "outer_malformed")

@@ -36,6 +36,7 @@ mod mmap;
 mod netlink;
 mod object;
 mod pin;
+mod probe;
 mod program_log;
 mod programs;
 mod relay;
@@ -56,7 +57,7 @@ use counters::COUNTERS;
 use lock::InstanceLock;
 use object::{DECIDING, OBJECT};
 use pin::Layout;
-use programs::{BACKEND, load_program, load_relay, program_fd, relay_fd};
+use programs::{BACKEND, PROBE, RELAY, classifier_fd, load_classifier, load_program, program_fd};
 use socket_fields::SocketFields;
 use tables::Tables;
 use trace::Tracer;
@@ -91,6 +92,8 @@ pub struct Dataplane {
     attached: Vec<Attached>,
     /// On a backend: what sends hops on. The descriptors keep nothing alive that the pins do not.
     relays: Vec<relay::Relay>,
+    /// On an ingress node: what sends health checks through the tunnel.
+    probes: Vec<probe::Probe>,
     names: Names,
     memo: Memo,
     /// What determined owners before.
@@ -169,9 +172,13 @@ impl Dataplane {
             Role::Backend => BACKEND,
         };
         load_program(&mut ebpf, program)?;
-        if role == Role::Backend {
-            load_relay(&mut ebpf)?;
-        }
+        load_classifier(
+            &mut ebpf,
+            match role {
+                Role::Ingress => PROBE,
+                Role::Backend => RELAY,
+            },
+        )?;
         program_log::forward(&mut ebpf);
         let tables = Tables::open(&ebpf)?;
         let counters = Counters::open(&ebpf)?;
@@ -188,6 +195,7 @@ impl Dataplane {
             tracer: None,
             attached: Vec::new(),
             relays: Vec::new(),
+            probes: Vec::new(),
             names: Names::default(),
             memo: Memo::default(),
             history: History::default(),
@@ -215,7 +223,7 @@ impl Dataplane {
         // Before the program that leaves hops to it.
         let relays = match relayed {
             [] => Vec::new(),
-            _ => relay::attach(&self.layout, relay_fd(&self.ebpf)?, relayed)?,
+            _ => relay::attach(&self.layout, classifier_fd(&self.ebpf, RELAY)?, relayed)?,
         };
         match attach::attach(&self.layout, program, interfaces) {
             Ok(attached) => (self.attached, self.relays) = (attached, relays),
@@ -225,6 +233,10 @@ impl Dataplane {
             }
         }
         relay::drop_others(&self.layout, relayed)?;
+        if self.program != BACKEND {
+            let before = std::mem::take(&mut self.probes);
+            self.probes = probe::attach(classifier_fd(&self.ebpf, PROBE)?, interfaces, before);
+        }
         self.layout.pin_program(program)
     }
 

@@ -10,7 +10,9 @@ use super::error::DataplaneError;
 /// Name of the backend's program.
 pub(super) const BACKEND: &str = "backend";
 /// Name of its second half.
-const RELAY: &str = "relay";
+pub(super) const RELAY: &str = "relay";
+/// Name of what sends an ingress node's health checks through the tunnel.
+pub(super) const PROBE: &str = "probe";
 
 /// Loads one program of `ebpf`; the others stay out of the kernel.
 pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneError> {
@@ -20,18 +22,21 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Da
     program.load().map_err(|e| DataplaneError::program(name, e))
 }
 
-/// Loads the second half of the backend's program.
-pub(super) fn load_relay(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let program: Option<&mut SchedClassifier> = ebpf.program_mut(RELAY).and_then(|p| p.try_into().ok());
-    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{RELAY}\"")))?;
-    program.load().map_err(|e| DataplaneError::program(RELAY, e))
+/// Loads one program of traffic control.
+pub(super) fn load_classifier(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneError> {
+    let program: Option<&mut SchedClassifier> = ebpf.program_mut(name).and_then(|p| p.try_into().ok());
+    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{name}\"")))?;
+    program.load().map_err(|e| DataplaneError::program(name, e))
 }
 
-/// The loaded second half of the backend's program.
-pub(super) fn relay_fd(ebpf: &Ebpf) -> Result<BorrowedFd<'_>, DataplaneError> {
-    let program: Option<&SchedClassifier> = ebpf.program(RELAY).and_then(|p| p.try_into().ok());
-    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{RELAY}\"")))?;
-    Ok(program.fd().map_err(|e| DataplaneError::program(RELAY, e))?.as_fd())
+/// A loaded program of traffic control.
+pub(super) fn classifier_fd<'e>(
+    ebpf: &'e Ebpf,
+    name: &'static str,
+) -> Result<BorrowedFd<'e>, DataplaneError> {
+    let program: Option<&SchedClassifier> = ebpf.program(name).and_then(|p| p.try_into().ok());
+    let program = program.ok_or_else(|| DataplaneError::Object(format!("it has no program \"{name}\"")))?;
+    Ok(program.fd().map_err(|e| DataplaneError::program(name, e))?.as_fd())
 }
 
 /// A loaded XDP program.

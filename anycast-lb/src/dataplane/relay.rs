@@ -75,7 +75,7 @@ fn attach_all(
             }
             drop_pin(&path)?;
         }
-        let link = sys::create_relay(program, ifindex).map_err(|source| {
+        let link = sys::create_tc_link(program, ifindex, sys::Hook::Ingress).map_err(|source| {
             let what = format!("attaching to traffic control of {} (takes Linux 6.6)", interface.name);
             DataplaneError::call(what, source)
         })?;

@@ -95,12 +95,25 @@ pub(super) fn create_link(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> 
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Puts `program` at the ingress hook of traffic control; the link lives as above.
-pub(super) fn create_relay(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+/// A hook of traffic control.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hook {
+    /// What comes in.
+    Ingress,
+    /// What leaves.
+    Egress,
+}
+
+/// Puts `program` at a hook of traffic control; the link lives as above.
+pub(super) fn create_tc_link(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
+    let attach_type = match hook {
+        Hook::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        Hook::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    };
     let mut attr = LinkCreateAttr {
         prog_fd: raw(program),
         target_ifindex: ifindex,
-        attach_type: bpf_attach_type::BPF_TCX_INGRESS as u32,
+        attach_type: attach_type as u32,
         flags: 0,
     };
     let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;

@@ -85,7 +85,7 @@ fn a_foreign_program_stays(lab: &mut Lab, second: &str) -> Result<()> {
     let node = lab.ingress(0);
     let pass = Tools::locate()?.pass;
     for (mode, off) in [("xdpdrv", "xdpdrv off"), ("xdpgeneric", "xdpgeneric off")] {
-        let on = format!("link set dev {FABRIC} {mode} obj {} sec xdp\n", pass.display());
+        let on = format!("link set dev {FABRIC} {mode} obj {} sec xdp.frags\n", pass.display());
         node.namespace().ip(&on)?;
         let theirs = xdp_program(node, FABRIC)?;
         ensure!(theirs.is_some());
@@ -108,7 +108,7 @@ fn a_backend_leaves_nothing_beside_a_foreign_program(lab: &mut Lab) -> Result<()
     let pinned = pins(lab, "be0");
     let node = lab.backend(0);
     let pass = Tools::locate()?.pass;
-    node.namespace().ip(&format!("link set dev {FABRIC} xdpdrv obj {} sec xdp\n", pass.display()))?;
+    node.namespace().ip(&format!("link set dev {FABRIC} xdpdrv obj {} sec xdp.frags\n", pass.display()))?;
     let said = fails_to_start(node, &node.config())?;
     ensure!(said.contains("\"pass\"") && said.contains(FABRIC), "{said}");
     ensure!(!pinned.exists(), "something is pinned in {}", pinned.display());

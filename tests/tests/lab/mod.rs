@@ -10,6 +10,7 @@ mod fragments;
 mod host;
 mod hostile_hops;
 mod instances;
+mod jumbo;
 mod namespace;
 mod neighbour;
 mod network_changes;

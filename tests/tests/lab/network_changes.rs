@@ -91,7 +91,7 @@ fn connect(
     node.offloads_off(interface)?;
     let pass = Tools::locate()?.pass;
     fabric.ip(&format!(
-        "link set {port} master br0 up\nlink set dev {port} xdpdrv obj {} sec xdp\n",
+        "link set {port} master br0 up\nlink set dev {port} xdpdrv obj {} sec xdp.frags\n",
         pass.display()
     ))
 }

@@ -1,7 +1,7 @@
 //! Path MTU discovery of real transfers: a way behind the ingress node that is narrower than the
 //! clients' links, and a link beyond the router that is narrower than what backends send.
 
-mod transfers;
+pub(super) mod transfers;
 
 use std::net::IpAddr;
 use std::time::Instant;

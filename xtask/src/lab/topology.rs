@@ -188,7 +188,8 @@ impl Topology {
 
     /// A frame that XDP sends out of a veth arrives only if the peer runs an XDP program too.
     fn load_pass(&self, shape: Shape, object: &Path) -> Result<()> {
-        let line = |name: String| format!("link set dev {name} xdpdrv obj {} sec xdp\n", object.display());
+        let line =
+            |name: String| format!("link set dev {name} xdpdrv obj {} sec xdp.frags\n", object.display());
         let router: String = (0..shape.ingresses).map(|index| line(format!("ing{index}"))).collect();
         self.router.ip(&router)?;
         let ports: String =

@@ -13,18 +13,18 @@ use xtask::lab::netns::Namespace;
 use xtask::lab::topology::{VIP_V4, VIP_V6};
 
 /// Port of the service.
-pub(super) const PORT: u16 = 9000;
+pub(in crate::lab) const PORT: u16 = 9000;
 /// Bytes of a transfer: some tens of full segments.
 const LENGTH: usize = 64 << 10;
 /// A transfer that makes no progress for so long has stalled.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The servers, until they are dropped.
-pub(super) struct Servers(Vec<TcpListener>);
+pub(in crate::lab) struct Servers(Vec<TcpListener>);
 
 impl Servers {
     /// Listens on the VIPs in every backend's namespace.
-    pub(super) fn start(lab: &Lab) -> Result<Self> {
+    pub(in crate::lab) fn start(lab: &Lab) -> Result<Self> {
         let mut all = Self(Vec::new());
         for (index, backend) in lab.topology().backends.iter().enumerate() {
             for address in [IpAddr::from(VIP_V4), VIP_V6.into()] {
@@ -73,14 +73,14 @@ fn content() -> Vec<u8> {
 }
 
 /// A connection.
-pub(super) struct Transfer {
+pub(in crate::lab) struct Transfer {
     stream: TcpStream,
     server: u8,
 }
 
 impl Transfer {
     /// Connects, and hears who serves.
-    pub(super) fn begin(client: &Namespace, vip: IpAddr) -> Result<Self> {
+    pub(in crate::lab) fn begin(client: &Namespace, vip: IpAddr) -> Result<Self> {
         let mut stream = client.enter(|| TcpStream::connect((vip, PORT)))??;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -90,12 +90,12 @@ impl Transfer {
     }
 
     /// Which backend serves.
-    pub(super) fn server(&self) -> usize {
+    pub(in crate::lab) fn server(&self) -> usize {
         self.server.into()
     }
 
     /// Asks for the content and reads all of it.
-    pub(super) fn download(&mut self) -> Result<()> {
+    pub(in crate::lab) fn download(&mut self) -> Result<()> {
         self.stream.write_all(&[DOWNLOAD])?;
         let mut got = vec![0; LENGTH];
         self.stream.read_exact(&mut got).context("the download stalled")?;
@@ -103,7 +103,8 @@ impl Transfer {
         Ok(())
     }
 
-    fn upload(&mut self) -> Result<()> {
+    /// Sends the content and hears that it came whole.
+    pub(in crate::lab) fn upload(&mut self) -> Result<()> {
         self.stream.write_all(&[&[UPLOAD], content().as_slice()].concat()).context("the upload stalled")?;
         self.stream.shutdown(Shutdown::Write)?;
         let mut whole = [0];

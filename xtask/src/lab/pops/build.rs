@@ -140,7 +140,8 @@ impl Pop {
 
     /// A frame that XDP sends out of a veth arrives only if the peer runs an XDP program too.
     fn load_pass(&self, pop: usize, object: &Path) -> Result<()> {
-        let line = |name: String| format!("link set dev {name} xdpdrv obj {} sec xdp\n", object.display());
+        let line =
+            |name: String| format!("link set dev {name} xdpdrv obj {} sec xdp.frags\n", object.display());
         self.router.ip(&(0..plan::INGRESSES).map(plan::router_edge).map(line).collect::<String>())?;
         let ports = plan::ports(pop).into_iter().filter(|port| port != "router");
         self.fabric.ip(&ports.map(line).collect::<String>())
