@@ -154,7 +154,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes what has arrived. Call [`Self::next`] until it has nothing more before the next bytes come: then
+    /// Takes what has arrived. Call [`Self::message`] until it has nothing more before the next bytes come: then
     /// no more than a part of one message is kept.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.used);
@@ -166,7 +166,7 @@ impl Decoder {
     ///
     /// # Errors
     /// What to tell the neighbour before the connection is closed; the decoder is of no use after that.
-    pub fn next(&mut self) -> Result<Option<Incoming>, Notification> {
+    pub fn message(&mut self) -> Result<Option<Incoming>, Notification> {
         let rest = self.bytes.get(self.used..).unwrap_or_default();
         let marker = rest.get(..16.min(rest.len())).unwrap_or_default();
         if marker.iter().any(|&byte| byte != 0xff) {

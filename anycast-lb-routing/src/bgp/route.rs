@@ -78,6 +78,12 @@ pub struct DrainMarks {
     pub med: Option<u32>,
 }
 
+impl Default for DrainMarks {
+    fn default() -> Self {
+        DrainMarks { graceful_shutdown: true, prepend: 0, med: None }
+    }
+}
+
 impl DrainMarks {
     /// The attributes of a route of which a router shall prefer every other.
     pub fn applied(&self, to: &Attributes) -> Attributes {

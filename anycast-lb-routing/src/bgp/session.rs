@@ -196,7 +196,7 @@ impl Session {
         }
         self.decoder.push(bytes);
         loop {
-            match self.decoder.next() {
+            match self.decoder.message() {
                 Ok(Some(message)) => self.message(now, message, &mut out),
                 Ok(None) => return out,
                 Err(notification) => self.refuse(now, &notification, &mut out),

@@ -16,7 +16,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<Incoming>, Notification> {
     let mut decoder = Decoder::default();
     decoder.push(bytes);
     let mut messages = Vec::new();
-    while let Some(message) = decoder.next()? {
+    while let Some(message) = decoder.message()? {
         messages.push(message);
     }
     Ok(messages)
@@ -144,7 +144,7 @@ proptest! {
             decoder.push(piece);
             prop_assert!(decoder.bytes.len() < LONGEST + step);
             loop {
-                match decoder.next() {
+                match decoder.message() {
                     Ok(Some(message)) => messages.push(message),
                     Ok(None) => break,
                     Err(error) => {

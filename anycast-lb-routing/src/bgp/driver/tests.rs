@@ -55,7 +55,7 @@ impl Router {
     /// The next message; none at the end.
     async fn next(&mut self) -> Option<Incoming> {
         loop {
-            if let Some(message) = self.decoder.next().expect("well formed") {
+            if let Some(message) = self.decoder.message().expect("well formed") {
                 return Some(message);
             }
             let mut bytes = [0; READ];
