@@ -14,8 +14,8 @@ use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
 use crate::membership::{InForce, Others, Remaining};
 use crate::model::{
-    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
-    Role, Seed, TableKind, Vip, VipKey, XdpMode,
+    Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
+    Protocol, Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use crate::neighbour::{NextHop, Resolution};
 
@@ -75,6 +75,7 @@ pub fn config() -> Config {
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),
+        announcing: Announcing::default(),
     }
 }
 

@@ -13,7 +13,7 @@ mod read;
 
 use serde::Serialize;
 
-use crate::model::{Config, Role};
+use crate::model::{Announcing, Config, Role};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -129,6 +129,7 @@ mod tests {
             metrics: None,
             seed_previous: None,
             drained_pops: Vec::new(),
+            announcing: Announcing::default(),
         }
     }
 
