@@ -13,7 +13,7 @@ mod read;
 
 use serde::Serialize;
 
-use crate::model::{Announcing, Config, Role};
+use crate::model::{Config, Role};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Backend, BackendState, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
-        TableKind, Vip, VipKey, XdpMode,
+        Announcing, Backend, BackendState, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
+        Protocol, TableKind, Vip, VipKey, XdpMode,
     };
 
     /// `eth0`, a VIP of each family on one pool (GUE, three hops) with one IPv4 backend.
