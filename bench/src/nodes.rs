@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anycast_lb::dataplane::Dataplane;
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
-    Role, Seed, TableKind, Vip, VipKey, XdpMode,
+    Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
+    Protocol, Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::Verdict;
@@ -197,6 +197,7 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         seed: (role == Role::Ingress).then_some(Seed([7; 16])),
         seed_previous: None,
         drained_pops: Vec::new(),
+        announcing: Announcing::default(),
         unmatched_pass: false,
         sources: Vec::new(),
         interfaces: vec![Interface { name: interface.to_owned(), mode: XdpMode::Auto }],

@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod announce;
 mod backend;
+mod bgp;
 mod capture;
 mod check;
 mod completions;
@@ -12,6 +14,7 @@ mod error;
 mod explain;
 mod flows;
 mod logging;
+mod node;
 mod peer;
 mod pool;
 mod pop;
@@ -92,6 +95,15 @@ enum Command {
     /// Servers
     #[command(subcommand)]
     Backend(backend::Backend),
+    /// Maintenance of this node
+    #[command(subcommand)]
+    Node(node::Node),
+    /// What this node announces, and to whom
+    #[command(subcommand)]
+    Bgp(bgp::Bgp),
+    /// Announcing by other programs
+    #[command(subcommand)]
+    Announce(announce::Announce),
     /// The other ingress nodes
     #[command(subcommand)]
     Peer(peer::Peer),
@@ -230,6 +242,9 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Pool(pool) => context.block_on(pool.execute(&context)),
         Command::Pop(pop) => context.block_on(pop.execute(&context)),
         Command::Backend(backend) => context.block_on(backend.execute(&context)),
+        Command::Node(node) => context.block_on(node.execute(&context)),
+        Command::Bgp(bgp) => context.block_on(bgp.execute(&context)),
+        Command::Announce(announce) => context.block_on(announce.execute(&context)),
         Command::Peer(peer) => context.block_on(peer.execute(&context)),
         Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
@@ -295,6 +310,10 @@ mod tests {
             "simulate --backends 100 --change remove:1 --change add:1 --hops 3 --history --table maglev \
              --margin 0.03 --slots 65536 --seed 1 --json",
             "trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443",
+            "node drain --wait",
+            "node undrain",
+            "bgp status --json",
+            "announce exabgp",
             "peer list",
             "flows --json",
             "detach --config x.toml",

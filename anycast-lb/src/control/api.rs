@@ -24,9 +24,12 @@
 //! | `GET /v1/flows` | | [`Flows`] |
 //! | `GET /v1/peers` | | [`Peers`] |
 //! | `GET /v1/node` | | [`NodeReport`] |
+//! | `PATCH /v1/node` | [`PatchNode`] | [`Changed`] |
+//! | `GET /v1/bgp` | | [`Bgp`] |
 //!
 //! Other hosts (`control.listen`, mutual TLS) may read all of this, trace and have packets explained, and change nothing.
 
+mod bgp;
 mod change;
 mod explain;
 mod lists;
@@ -38,6 +41,7 @@ mod trace;
 
 use serde::{Deserialize, Serialize};
 
+pub use bgp::{Bgp, DrainRow, NeighborRow, OutletRow, PatchNode, PrefixRow, Unannounced};
 pub use change::{
     AddBackend, AddPool, AddVip, BackendCondition, ChangeRow, Changed, Condition, PatchBackend, Reload,
 };

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::api::{
     AddBackend, AddPool, AddVip, Answer, BackendCondition, Condition, ErrorAnswer, ErrorBody, PatchBackend,
-    PatchPop, Reload,
+    PatchNode, PatchPop, Reload,
 };
 use super::tls::Credentials;
 use super::view;
@@ -67,6 +67,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/backends", post(add_backend))
         .route("/v1/backends/{address}", delete(remove_backend).patch(patch_backend))
         .route("/v1/pops/{name}", patch(patch_pop))
+        .route("/v1/node", patch(patch_node))
         .route("/v1/reload", post(reload))
         .route("/v1/trace", post(questions::trace))
         .route("/v1/explain", post(questions::explain))
@@ -98,6 +99,7 @@ fn readable() -> Router<Api> {
         .route("/v1/pools/{name}", get(show_pool))
         .route("/v1/backends", get(|daemon| look(daemon, |v| view::backends(v))))
         .route("/v1/node", get(|daemon| look(daemon, |v| view::node(v))))
+        .route("/v1/bgp", get(|daemon| look(daemon, |v| Ok(view::bgp(v)))))
         .route("/v1/peers", get(elsewhere::peers))
         .route("/v1/flows", get(elsewhere::flows))
         .route("/v1/pops", get(|daemon| look(daemon, |v| Ok(view::pops(v.core.config())))))
@@ -243,6 +245,14 @@ async fn patch_pop(State(daemon): Daemon, Path(pop): Path<String>, Body(body): B
     let state_word = |drained| if drained { "drained" } else { "active" };
     match word_of(&body.state, "state of a PoP", [false, true], state_word) {
         Ok(drained) => edit(&daemon, body.expect_generation, vec![Edit::SetPop { pop, drained }]).await,
+        Err(failure) => answer::<()>(Err(failure)),
+    }
+}
+
+async fn patch_node(State(daemon): Daemon, Body(body): Body<PatchNode>) -> Response {
+    let state_word = |drained| if drained { "drained" } else { "in-service" };
+    match word_of(&body.state, "state of a node", [false, true], state_word) {
+        Ok(drained) => answer(daemon.maintenance(drained).await.map(|o| view::changed(o, false))),
         Err(failure) => answer::<()>(Err(failure)),
     }
 }

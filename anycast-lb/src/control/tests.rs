@@ -92,7 +92,7 @@ impl Running {
 #[tokio::test]
 async fn every_answer_is_one_object_with_its_schema() {
     let running = running().await;
-    for path in ["status", "stats", "vips", "pools", "pools/web", "backends", "pops"] {
+    for path in ["status", "stats", "vips", "pools", "pools/web", "backends", "pops", "bgp"] {
         assert_eq!(running.get(&format!("/v1/{path}")).await["schema"], 1, "{path}");
     }
 }
@@ -256,6 +256,38 @@ async fn an_ingress_node_that_is_asked_for_flows_says_whom_to_ask() {
     let Err(ClientError::Refused(body)) = refused else { panic!("it holds none: {refused:?}") };
     assert_eq!((body.code.as_str(), body.message.contains("ingress node")), ("invalid_request", true));
     assert!(body.hint.is_some_and(|hint| hint.contains("ask a backend")));
+}
+
+#[tokio::test]
+async fn a_node_is_drained_by_patch() {
+    let mut config = config();
+    let prefix: ipnet::IpNet = "203.0.113.0/24".parse().expect("a prefix");
+    config.prefixes = vec![prefix];
+    config.announcing.prefixes = vec![crate::model::AnnouncedPrefix {
+        prefix,
+        method: anycast_lb_routing::announce::driver::Method::Bgp,
+        require: Default::default(),
+    }];
+    let running = running_with(config).await;
+    running.get("/v1/status").await;
+    let bgp = running.get("/v1/bgp").await;
+    assert_eq!((&bgp["maintenance"], &bgp["seconds_left"]), (&json!("in-service"), &json!(null)));
+    assert_eq!(
+        bgp["prefixes"],
+        json!([{"prefix": "203.0.113.0/24", "method": "bgp", "state": "announced",
+                "reason": "1 of 1 VIPs can be served"}])
+    );
+    let changed = running.ask(Method::PATCH, "/v1/node", json!({"state": "drained"})).await.expect("done");
+    assert_eq!(changed["changes"][0]["detail"], "in-service -> draining");
+    let bgp = running.get("/v1/bgp").await;
+    assert_eq!((&bgp["maintenance"], &bgp["prefixes"][0]["state"]), (&json!("draining"), &json!("draining")));
+    assert!(bgp["seconds_left"].as_u64().is_some_and(|left| (1..=60).contains(&left)), "{bgp}");
+    let changed = running.ask(Method::PATCH, "/v1/node", json!({"state": "in-service"})).await.expect("done");
+    assert_eq!(changed["changes"][0]["detail"], "draining -> in-service");
+    assert_eq!(
+        running.refused(Method::PATCH, "/v1/node", json!({"state": "tired"})).await,
+        "invalid_request"
+    );
 }
 
 #[tokio::test]

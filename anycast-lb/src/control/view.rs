@@ -1,6 +1,7 @@
 //! Reads answers out of the daemon.
 
 mod advice;
+mod bgp;
 mod elsewhere;
 mod explain;
 mod trace;
@@ -27,6 +28,7 @@ use crate::model::{Backend, BackendState, Config, Pool, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 use crate::plan::{Sites, candidates};
 
+pub use bgp::bgp;
 pub use elsewhere::{flows, node};
 pub use explain::explain;
 pub use trace::trace;

@@ -17,6 +17,7 @@
 //! data plane goes back to what the file still says.
 
 mod adjust;
+mod announcing;
 mod ending;
 mod network;
 mod orders;
@@ -38,6 +39,8 @@ use crate::neighbour::Resolution;
 
 use adjust::Adjuster;
 pub use adjust::HealthReport;
+use announcing::Announce;
+pub use announcing::Announcements;
 use ending::{cause, finish, not_rolled_back};
 use network::backends;
 pub use vocabulary::{Action, Event, Order, Origin, Outcome, Ticket};
@@ -90,6 +93,7 @@ pub struct Core {
     work: Option<Work>,
     queue: VecDeque<Order>,
     attach_at: Option<Instant>,
+    announce: Announce,
     serving: bool,
 }
 
@@ -105,6 +109,7 @@ impl Core {
             work: None,
             queue: VecDeque::new(),
             attach_at: None,
+            announce: Announce::default(),
             serving: false,
         }
     }
@@ -131,7 +136,12 @@ impl Core {
             _ => None,
         };
         // What else is due waits for the transaction, whose end is an event of its own.
-        if self.work.is_some() { resolving } else { self.attach_at.into_iter().chain(self.adjust_at()).min() }
+        let due = if self.work.is_some() {
+            resolving
+        } else {
+            self.attach_at.into_iter().chain(self.adjust_at()).min()
+        };
+        due.into_iter().chain(self.announce_at()).min()
     }
 
     /// Begins the start.
@@ -154,6 +164,9 @@ impl Core {
             Event::Terminate => self.terminate(&mut out),
             Event::Prepared(result) => self.prepared(now, result, &mut out),
             Event::Health(report) => self.health(report),
+            Event::Maintenance { drain, ticket } => self.set_maintenance(now, drain, ticket, &mut out),
+            Event::Verdicts(verdicts) => self.verdicts(&verdicts),
+            Event::Looked(obstacle) => self.looked(obstacle),
             Event::Listed(joins) => self.listed(&joins, &mut out),
             Event::Flows(answers) => self.flows(now, &answers, &mut out),
             Event::Applied(result) => {
@@ -168,6 +181,7 @@ impl Core {
         self.attach_if_due(now, &mut out);
         self.adjust_if_due(now, &mut out);
         self.next_order(&mut out);
+        self.announce(now, &mut out);
         out
     }
 
@@ -305,6 +319,7 @@ impl Core {
 
     fn started(&mut self, out: &mut Vec<Action>) {
         self.serving = true;
+        self.carries();
         self.adjuster.staged = None;
         out.push(Action::Ready);
         // Answers that came while the tables were being filled.
@@ -362,6 +377,8 @@ impl Core {
     }
 
     fn terminate(&mut self, out: &mut Vec<Action>) {
+        // Before anything else: from here on this node is on its way out of service.
+        self.stop_announcing(out);
         let waiting = self.work.take().map(|w| w.order).into_iter().chain(self.queue.drain(..));
         for order in waiting {
             finish(&order, Err(Failure::unavailable()), out);

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use anycast_lb_routing::announce::gate::Require;
+use anycast_lb_routing::bgp::driver::Neighbour;
+
 use super::{Code, Failure};
-use crate::model::{Backend, BackendState, Config, Encapsulation, Pool, Quic, TableKind, Vip};
+use crate::model::{
+    AnnouncedPrefix, Backend, BackendState, Config, Encapsulation, Pool, Quic, TableKind, Vip,
+};
 
 /// What happened to a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +76,11 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
         |_| String::new(),
         &mut out,
     );
+    let announced = |c: &Config| c.announcing.prefixes.clone().into_iter().map(|p| (p.prefix, p));
+    keyed("announcement", announced(old), announced(new), announcement_detail, &mut out);
+    let neighbours =
+        |c: &Config| c.announcing.settings.neighbours.clone().into_iter().map(|n| (n.address, n));
+    keyed("neighbor", neighbours(old), neighbours(new), neighbour_detail, &mut out);
     keyed(
         "allowed sender",
         old.allowed_senders.iter().map(|p| (p.to_string(), p)),
@@ -101,6 +111,29 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
     );
     keyed("backend", members(old), members(new), backend_detail, &mut out);
     out
+}
+
+fn announcement_detail(p: &AnnouncedPrefix) -> String {
+    let require = match p.require {
+        Require::AnyVip => "any-vip".to_owned(),
+        Require::AllVips => "all-vips".to_owned(),
+        Require::AtLeast(number) => number.to_string(),
+    };
+    format!("by {}, require {require}", p.method.name())
+}
+
+/// What a neighbour is told and how; that a key is another one is all that is said of it.
+fn neighbour_detail(n: &Neighbour) -> String {
+    let communities: Vec<String> = n.attributes.communities.iter().map(ToString::to_string).collect();
+    let med = n.attributes.med.map_or("none".to_owned(), |med| med.to_string());
+    format!(
+        "AS {}, hold {} s, prepend {}, med {med}, communities {}, signed {}",
+        n.settings.remote_as,
+        n.settings.hold_time,
+        n.attributes.prepend,
+        if communities.is_empty() { "none".to_owned() } else { communities.join("+") },
+        if n.key.is_some() { "yes" } else { "no" },
+    )
 }
 
 /// Refuses a change of what is fixed while the daemon runs.
@@ -177,6 +210,19 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
         old.control.write_back != new.control.write_back,
         arrow(&old.control.write_back.to_string(), &new.control.write_back.to_string()),
     );
+    let drain = |c: &Config| {
+        let marks = &c.announcing.settings.drain;
+        let wait = c.announcing.drain_wait.as_secs();
+        format!(
+            "graceful shutdown {}, prepend {}, med {:?}, wait {wait} s",
+            marks.graceful_shutdown, marks.prepend, marks.med
+        )
+    };
+    setting("bgp.drain", drain(old) != drain(new), arrow(&drain(old), &drain(new)));
+    let bird = |c: &Config| c.announcing.settings.bird.clone();
+    setting("bird", bird(old) != bird(new), "another file or socket".to_owned());
+    let command = |c: &Config| c.announcing.settings.command.clone();
+    setting("command", command(old) != command(new), "another command announces".to_owned());
     setting("control.tls", old.control.tls != new.control.tls, "other certificate files".to_owned());
 }
 

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anycast_lb_common::abi::{Counter, Verdict};
+use anycast_lb_routing::announce::driver::{Method, OutletReport};
+use anycast_lb_routing::bgp::driver::Neighbour;
+use anycast_lb_routing::bgp::session::Report;
 
 use super::Failure;
+use super::core::Announcements;
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Trace};
 use crate::host::Finding;
 use crate::membership::{InForce, Remaining};
-use crate::model::{Config, Interface, VipKey};
+use crate::model::{Announcing, Config, Interface, VipKey};
 use crate::neighbour::Resolution;
 
 /// Who owns the slots of a pool.
@@ -136,6 +140,27 @@ pub trait FlowsPort: Send {
     /// How many flows a draining backend still has, as far as is known without waiting for it; none
     /// if it cannot be asked.
     fn remaining_flows(&mut self, backend: IpAddr) -> Option<Remaining>;
+}
+
+/// Who is told which prefixes this node can serve. Nothing here waits for anybody.
+pub trait AnnouncePort: Send {
+    /// Has these outlets and no others; what stays the same is not interrupted.
+    fn configure(&mut self, announcing: &Announcing);
+
+    /// Announces exactly this from now on.
+    fn announce(&mut self, announcements: &Announcements);
+
+    /// Remembers across restarts whether the node is drained.
+    fn remember_drain(&mut self, drained: bool);
+
+    /// How each session with a neighbour is.
+    fn sessions(&self) -> Vec<(Neighbour, Report)>;
+
+    /// How the other outlets do.
+    fn others(&self) -> Vec<(Method, OutletReport)>;
+
+    /// Withdraws everything, and tells neighbours why; the daemon's end waits for it.
+    fn stop(&mut self, reason: &str);
 }
 
 /// The service manager and the API socket: who waits to be told.

@@ -1,14 +1,16 @@
 //! The loop: event → [`Core::step`] → actions → drivers, until told to leave.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use anycast_lb_routing::announce::gate::Verdict;
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
 use super::core::{Action, Core, Event, HealthReport, Order, Origin, Outcome, Ticket};
-use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, ResolverPort};
+use super::ports::{AnnouncePort, Change, ConfigPort, DataplanePort, FlowsPort, HostPort, ResolverPort};
 use crate::dataplane::Start;
 use crate::membership::{Health, Join};
 use crate::neighbour::Event as NeighbourEvent;
@@ -35,6 +37,8 @@ pub struct Drivers {
     pub resolver: Box<dyn ResolverPort>,
     /// What backends hold.
     pub flows: Box<dyn FlowsPort>,
+    /// Who is told what is announced.
+    pub announce: Box<dyn AnnouncePort>,
     /// Service manager and API.
     pub host: Box<dyn HostPort>,
 }
@@ -47,6 +51,8 @@ pub struct View<'a> {
     pub dataplane: &'a mut dyn DataplanePort,
     /// Configuration files.
     pub config: &'a dyn ConfigPort,
+    /// Who is told what is announced.
+    pub announce: &'a dyn AnnouncePort,
     /// Host checks.
     pub host: &'a dyn HostPort,
     /// Whether the data plane was found pinned.
@@ -61,6 +67,8 @@ type Inspection = Box<dyn FnOnce(&mut View<'_>) + Send>;
 enum Request {
     Change { order: Order, reply: oneshot::Sender<Result<Outcome, Failure>> },
     Health { report: HealthReport, reply: oneshot::Sender<Result<Outcome, Failure>> },
+    Maintenance { drain: bool, reply: oneshot::Sender<Result<Outcome, Failure>> },
+    Verdicts(BTreeMap<IpNet, Verdict>),
     Listed(Vec<Join>),
     Inspect(Inspection),
 }
@@ -116,6 +124,25 @@ impl Handle {
         let request = Request::Health { report, reply };
         self.requests.send(request).await.map_err(|_| Failure::unavailable())?;
         answer.await.map_err(|_| Failure::unavailable())?
+    }
+
+    /// Drains this node, or puts it back into service.
+    ///
+    /// # Errors
+    /// It is a backend.
+    pub async fn maintenance(&self, drain: bool) -> Result<Outcome, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Maintenance { drain, reply };
+        self.requests.send(request).await.map_err(|_| Failure::unavailable())?;
+        answer.await.map_err(|_| Failure::unavailable())?
+    }
+
+    /// Tells what RPKI says of these prefixes; of others what it said holds.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn verdicts(&self, verdicts: BTreeMap<IpNet, Verdict>) -> Result<(), Failure> {
+        self.requests.send(Request::Verdicts(verdicts)).await.map_err(|_| Failure::unavailable())
     }
 
     /// Tells that all other nodes know of these joins, and list the backends.
@@ -204,6 +231,10 @@ impl Daemon {
                     order.origin = Origin::Caller(self.ticket(reply));
                     Event::Order(order)
                 }
+                Wake::Request(Request::Maintenance { drain, reply }) => {
+                    Event::Maintenance { drain, ticket: self.ticket(reply) }
+                }
+                Wake::Request(Request::Verdicts(verdicts)) => Event::Verdicts(verdicts),
                 Wake::Request(Request::Listed(joins)) => Event::Listed(joins),
                 Wake::Request(Request::Health { mut report, reply }) => {
                     report.ticket = Some(self.ticket(reply));
@@ -229,6 +260,7 @@ impl Daemon {
             core: &self.core,
             dataplane: self.drivers.dataplane.as_mut(),
             config: self.drivers.config.as_ref(),
+            announce: self.drivers.announce.as_ref(),
             host: self.drivers.host.as_ref(),
             start: self.start,
             since: self.since,
@@ -295,6 +327,18 @@ impl Drivers {
                     tracing::error!(%failure, "own addresses not set");
                 }
             }
+            Action::LookAtAttachments => {
+                let gone = self.dataplane.attachments().into_iter().find(|a| a.mode.is_none());
+                let obstacle = gone.map(|a| {
+                    let why = a.reason.unwrap_or_else(|| "it is not attached".to_owned());
+                    format!("the data plane is not on {}: {why}", a.interface)
+                });
+                return Some(Event::Looked(obstacle));
+            }
+            Action::ConfigureAnnouncing(announcing) => self.announce.configure(&announcing),
+            Action::Announce(announcements) => self.announce.announce(&announcements),
+            Action::StopAnnouncing(reason) => self.announce.stop(&reason),
+            Action::RememberDrain(drained) => self.announce.remember_drain(drained),
             Action::Reloading(begins) => self.host.reloading(begins),
             Action::Ready => self.host.ready(),
             // Those need the loop itself.

@@ -7,15 +7,22 @@ use std::time::{Duration, Instant};
 
 use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
 
-use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, Owners, ResolverPort};
+use anycast_lb_routing::announce::driver::{Method, OutletReport};
+use anycast_lb_routing::bgp::driver::Neighbour;
+use anycast_lb_routing::bgp::session::Report;
+
+use super::core::Announcements;
+use super::ports::{
+    AnnouncePort, Change, ConfigPort, DataplanePort, FlowsPort, HostPort, Owners, ResolverPort,
+};
 use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
 use crate::membership::{InForce, Others, Remaining};
 use crate::model::{
-    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
-    Role, Seed, TableKind, Vip, VipKey, XdpMode,
+    Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
+    Protocol, Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use crate::neighbour::{NextHop, Resolution};
 
@@ -75,6 +82,7 @@ pub fn config() -> Config {
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),
+        announcing: Announcing::default(),
     }
 }
 
@@ -115,6 +123,16 @@ pub struct World {
     /// Names of calls that fail: `prepare`, `apply`, `attach`, `commit`; each entry fails once.
     pub failing: Vec<&'static str>,
     prepared: Option<Config>,
+    /// What was last to be announced.
+    pub announced: Announcements,
+    /// How many times that was said.
+    pub announcements: usize,
+    /// Why everything was withdrawn.
+    pub stopped: Option<String>,
+    /// Whether a restart would find the node drained.
+    pub drained: bool,
+    /// Why the program is not attached, if so.
+    pub detached: Option<String>,
 }
 
 impl World {
@@ -155,6 +173,7 @@ impl Fake {
             resolver: Box::new(self.clone()),
             host: Box::new(self.clone()),
             flows: Box::new(self.clone()),
+            announce: Box::new(self.clone()),
         }
     }
 }
@@ -165,11 +184,12 @@ impl DataplanePort for Fake {
     }
 
     fn attachments(&self) -> Vec<Attachment> {
+        let detached = self.world().detached.clone();
         vec![Attachment {
             interface: "eth0".to_owned(),
             ifindex: 2,
-            mode: Some(Mode::Native),
-            reason: None,
+            mode: detached.is_none().then_some(Mode::Native),
+            reason: detached,
             program_id: 17,
         }]
     }
@@ -301,6 +321,34 @@ impl FlowsPort for Fake {
         let world = self.world();
         let flows = *world.flows.get(&backend)?;
         Some(Remaining { flows, asked: world.now?, others: world.others })
+    }
+}
+
+impl AnnouncePort for Fake {
+    fn configure(&mut self, _: &Announcing) {}
+
+    fn announce(&mut self, announcements: &Announcements) {
+        let mut world = self.world();
+        world.announced = announcements.clone();
+        world.announcements += 1;
+    }
+
+    fn remember_drain(&mut self, drained: bool) {
+        self.world().drained = drained;
+    }
+
+    fn sessions(&self) -> Vec<(Neighbour, Report)> {
+        Vec::new()
+    }
+
+    fn others(&self) -> Vec<(Method, OutletReport)> {
+        Vec::new()
+    }
+
+    fn stop(&mut self, reason: &str) {
+        let mut world = self.world();
+        world.calls.push("withdrawn".to_owned());
+        world.stopped = Some(reason.to_owned());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The ports filled: the kernel, the files, the resolver, the service manager and the API.
 
+mod announce;
 mod config_files;
 pub mod flows;
 mod history_file;
@@ -26,6 +27,7 @@ use crate::dataplane::{Dataplane, Start};
 use crate::neighbour::Resolver;
 use crate::peers::Peers;
 
+use announce::{Announce, DrainFile};
 use history_file::HistoryFile;
 
 /// Runs the daemon with this configuration until a signal ends it.
@@ -67,15 +69,25 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
     );
     let (handle, requests) = Handle::new();
     let api = Api { daemon: handle, peers: Peers::default(), credentials };
+    let drain_file = DrainFile::new(&config.state_dir, &config.instance);
+    let drained = drain_file.exists();
+    let (announce, goodbye) = Announce::new(drain_file);
     let drivers = Drivers {
         dataplane: Box::new(kernel::Kernel::new(dataplane, history)),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
         flows: Box::new(flows::Others(api.peers.clone())),
+        announce: Box::new(announce),
         host: Box::new(host::Host::new(api, host::Served { socket: listener, remote, role: config.role })),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());
-    let result = Daemon::new(Core::new(config), drivers, start).run(requests, neighbours, signals).await;
+    let mut core = Core::new(config);
+    if drained {
+        tracing::warn!("this node is drained since before this start: to end it: anycast-lb node undrain");
+        core.resume_drained();
+    }
+    let result = Daemon::new(core, drivers, start).run(requests, neighbours, signals).await;
+    goodbye.said().await;
     if result.is_err()
         && start == Start::Fresh
         && let Err(error) = Dataplane::discard(&bpffs, &instance)

@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Backend, BackendState, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
-        TableKind, Vip, VipKey, XdpMode,
+        Announcing, Backend, BackendState, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
+        Protocol, TableKind, Vip, VipKey, XdpMode,
     };
 
     /// `eth0`, a VIP of each family on one pool (GUE, three hops) with one IPv4 backend.
@@ -129,6 +129,7 @@ mod tests {
             metrics: None,
             seed_previous: None,
             drained_pops: Vec::new(),
+            announcing: Announcing::default(),
         }
     }
 

@@ -11,10 +11,12 @@ use std::time::Duration;
 use anycast_lb_common::abi::FlowKeys;
 use ipnet::IpNet;
 
+mod announce;
 mod flow_hash;
 mod quic;
 mod vip_key;
 
+pub use announce::{AnnouncedPrefix, Announcing, DEFAULT_DRAIN_WAIT};
 pub use flow_hash::FlowHash;
 pub use quic::{Quic, ServerId, default_server_id};
 pub use vip_key::VipKeyError;
@@ -303,8 +305,10 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// VIPs, in file order, unique by key.
     pub vips: Vec<Vip>,
-    /// Announced prefixes.
+    /// Prefixes whose packets are for VIPs alone.
     pub prefixes: Vec<IpNet>,
+    /// Which of them this node announces itself, and how.
+    pub announcing: Announcing,
     /// On a backend: who may send tunnelled packets.
     pub allowed_senders: Vec<IpNet>,
     /// On a backend: how much it sends on.

@@ -5,8 +5,8 @@ mod width;
 
 use super::*;
 use crate::model::{
-    Backend, BackendState, Control, Encapsulation, FlowHash, Interface, Pool, Protocol, TableKind, Vip,
-    XdpMode,
+    Announcing, Backend, BackendState, Control, Encapsulation, FlowHash, Interface, Pool, Protocol,
+    TableKind, Vip, XdpMode,
 };
 use proptest::prelude::*;
 use std::time::{Duration, SystemTime};
@@ -32,6 +32,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),
+        announcing: Announcing::default(),
     }
 }
 

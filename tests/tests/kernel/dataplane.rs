@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anycast_lb::dataplane::{Dataplane, Flow, Start, Trace};
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
-    Role, Seed, TableKind, Vip, VipKey, XdpMode,
+    Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
+    Protocol, Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use anycast_lb::neighbour::{NextHop, Resolution};
 use anycast_lb_common::abi::VERSION;
@@ -52,6 +52,7 @@ impl Place {
             metrics: None,
             seed_previous: None,
             drained_pops: Vec::new(),
+            announcing: Announcing::default(),
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anycast_lb::host::{Finding, Severity, check};
 use anycast_lb::model::{
-    Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
-    Role, TableKind, Vip, VipKey, XdpMode,
+    Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
+    Protocol, Role, TableKind, Vip, VipKey, XdpMode,
 };
 use anyhow::{Context, Result, ensure};
 
@@ -98,6 +98,7 @@ fn config(role: Role) -> Config {
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),
+        announcing: Announcing::default(),
     }
 }
 

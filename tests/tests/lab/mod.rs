@@ -2,6 +2,7 @@
 
 mod affinity;
 mod agreement;
+mod announce;
 mod connected;
 mod encapsulation;
 mod errors;

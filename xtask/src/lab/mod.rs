@@ -22,7 +22,7 @@ pub mod tools;
 pub mod topology;
 pub mod traffic;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub use command::{Command, main, sweep_leftovers};
 pub use node::{CliOutput, Node, READY_DEADLINE, SERVICE_DEADLINE};
 
 use capture::{Capture, Watch};
-use daemons::{Daemon, until};
+use daemons::{Daemon, Program, until};
 use netns::Namespace;
 use state::RunDir;
 use tools::Tools;
@@ -234,6 +234,21 @@ impl Lab {
     /// The router.
     pub fn router(&self) -> &Namespace {
         &self.topology.router
+    }
+
+    /// BIRD of the router.
+    pub fn router_bird(&mut self) -> &mut Daemon {
+        &mut self.router
+    }
+
+    /// Control socket of the router's BIRD.
+    pub fn router_bird_socket(&self) -> PathBuf {
+        node::bird_socket(self.run.path(), "router")
+    }
+
+    /// Another daemon in one of the lab's namespaces; it ends with the lab.
+    pub fn daemon(&self, namespace: &Namespace, program: Program) -> Daemon {
+        Daemon::new(&self.run, namespace, program, false)
     }
 
     /// The nodes that the router's ECMP chooses from: ingress nodes, or backends in a lab without a

@@ -56,12 +56,15 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 10] = [
+const LAB: [Need; 13] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("iputils-ping", "ping", "echo requests to VIPs"),
     program("traceroute", "traceroute", "the way to a VIP"),
     program("ethtool", "ethtool", "checksum offload of the lab's links"),
     program("bird2", "bird", "the lab's routers"),
+    program("frr", "vtysh", "routers of another make: FRR"),
+    program("gobgpd", "gobgpd", "routers of another make: GoBGP"),
+    program("exabgp", "exabgp", "another speaker on a node"),
     program("nginx-light", "nginx", "the lab's web servers"),
     program("nftables", "nft", "packets that a test loses"),
     program("nsd", "nsd", "the lab's name servers"),

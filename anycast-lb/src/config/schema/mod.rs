@@ -1,6 +1,7 @@
 //! The language: which keys there are, of which types, with which defaults. What concerns one
 //! value is checked here; what concerns several of them in [`super::validate`].
 
+mod announce;
 mod control;
 mod global;
 mod later;
@@ -12,9 +13,9 @@ pub(super) mod words;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use toml_edit::TableLike;
 
+pub(super) use announce::{AnnounceDraft, BgpDraft, NeighbourDraft, PrefixDraft};
 pub(super) use global::{Global, SeedSource, TOP};
 pub(super) use pool::{BackendDraft, DEFAULT_HOPS, MOST_SLOTS, PoolDraft};
 pub(super) use vip::VipDraft;
@@ -33,7 +34,8 @@ pub(super) struct Draft {
     pub interfaces: Vec<At<model::Interface>>,
     pub pools: Vec<PoolDraft>,
     pub vips: Vec<VipDraft>,
-    pub prefixes: Vec<At<IpNet>>,
+    pub prefixes: Vec<PrefixDraft>,
+    pub announce: AnnounceDraft,
     pub metrics: Option<SocketAddr>,
     pub log: LogFormat,
 }
@@ -69,6 +71,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
     if file == MAIN {
         draft.global = global::read(&section);
         control::read(&section, &mut draft.control);
+        draft.announce = announce::read(&section);
         draft.metrics = later::read(&section, report, &mut draft.log);
     } else {
         only_in_main(&section);
@@ -100,6 +103,8 @@ const MAIN_KEYS: &[&str] = &[
     "hop_limits",
     "control",
     "bgp",
+    "bird",
+    "command",
     "bmp",
     "metrics",
     "page",

@@ -2,6 +2,9 @@
 
 use std::sync::LazyLock;
 
+use anycast_lb_routing::announce::driver::Method;
+use anycast_lb_routing::announce::gate::Require;
+use anycast_lb_routing::bgp::socket::Distance;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -14,16 +17,20 @@ const EXAMPLE: &str = include_str!("../../../../config.example.toml");
 
 /// The example with seeds and certificates that exist.
 fn example() -> String {
-    ["seed.old", "seed", "ca.pem", "cert.pem", "key.pem"].iter().fold(EXAMPLE.to_owned(), |text, name| {
-        let named = name.replace("cert.", "node.").replace("key.pem", "node.key");
-        text.replace(&format!("/etc/anycast-lb/{named}\""), &format!("{name}\""))
-    })
+    ["seed.old", "seed", "bgp.md5", "ca.pem", "cert.pem", "key.pem"].iter().fold(
+        EXAMPLE.to_owned(),
+        |text, name| {
+            let named = name.replace("cert.", "node.").replace("key.pem", "node.key");
+            text.replace(&format!("/etc/anycast-lb/{named}\""), &format!("{name}\""))
+        },
+    )
 }
 
 fn dir() -> Dir {
     static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::found);
     let dir = Dir::new();
     dir.put("seed.old", &SEED.replace("00", "ff"), 0o600);
+    dir.put("bgp.md5", "secret\n", 0o600);
     AUTHORITY.write(&dir.path(""), &[]);
     dir
 }
@@ -50,6 +57,14 @@ fn it_is_valid() {
     let vips: Vec<_> = config.vips.iter().map(|v| v.key.to_string()).collect();
     assert_eq!(vips, ["203.0.113.1:443/tcp", "203.0.113.1:443/udp", "203.0.113.53:53/udp"]);
     assert_eq!(config.prefixes[0].to_string(), "203.0.113.0/24");
+    let announced = &config.announcing.prefixes[0];
+    assert_eq!((announced.method, announced.require), (Method::Bgp, Require::AnyVip));
+    let settings = &config.announcing.settings;
+    assert_eq!(settings.neighbours[0].address.to_string(), "10.0.0.1:179");
+    assert_eq!(settings.neighbours[0].distance, Distance::Security);
+    assert!(settings.neighbours[0].key.is_some());
+    assert_eq!(settings.neighbours[0].attributes.communities, ["64500:100".parse().expect("a community")]);
+    assert_eq!(settings.drain.prepend, 3);
     assert_eq!(config.metrics.map(|m| m.port()), Some(9524));
 }
 
@@ -59,8 +74,7 @@ fn what_of_it_has_no_effect_is_said() {
     for key in [
         "pool \"web\" health",
         "vip 203.0.113.53:53/udp identity",
-        "prefix 203.0.113.0/24 announce",
-        "bgp",
+        "prefix 203.0.113.0/24 rpki",
         "rtr 127.0.0.1:8282",
         "bmp",
         "metrics",

@@ -261,6 +261,74 @@ fn prefixes() {
 }
 
 #[test]
+fn announcing() {
+    let prefix = |keys: &str| format!("[[prefix]]\nprefix = \"203.0.113.0/24\"\n{keys}\n");
+    mistakes(&prefix("announce = \"bgp\" #~ nobody would announce it: there is no [bgp]"));
+    mistakes(&prefix("announce = \"bird\" #~ nobody would announce it: there is no [bird]"));
+    mistakes(&prefix("announce = \"command\" #~ nobody would announce it: there is no [command]"));
+    mistakes(&prefix("announce = \"exabgp\""));
+    let bgp = "[bgp]\nlocal_as = 64500\nrouter_id = \"10.0.0.2\"\n[[bgp.neighbor]]\naddress = \"10.0.0.9\"\nremote_as = 64501\n";
+    mistakes(&format!("{bgp}{}", prefix("announce = \"bgp\"")));
+    for (short, mark) in [
+        ("128.0.0.0/1", "is shorter than /8"),
+        ("::/0", "is shorter than /16"),
+        ("224.1.0.0/16", "is one of multicast"),
+        ("127.0.0.0/8", "is one of loopback"),
+    ] {
+        mistakes(&format!("{bgp}[[prefix]]\nprefix = \"{short}\" #~ {mark}\nannounce = \"bgp\"\n"));
+    }
+    mistakes(&format!(
+        "[bgp] #~ bgp.router_id: is missing\nlocal_as = 1\n{}",
+        &bgp[bgp.find("[[").expect("it")..]
+    ));
+    mistakes(&format!(
+        "source = [\"10.0.0.2\"]\n[bgp]\nlocal_as = 1\n{}",
+        &bgp[bgp.find("[[").expect("it")..]
+    ));
+    mistakes(&format!(
+        "{bgp}gtsm = true
+         ttl = 2 #~ ttl: is given together with gtsm
+         source = \"fd00::2\" #~ IPv6 cannot speak with 10.0.0.9
+         hold_time = \"2s\" #~ is no hold time of BGP
+         next_hop = [\"10.0.0.2\", \"10.0.0.3\"] #~ is the second of its family
+         md5_file = \"nowhere\" #~ cannot read
+         [[bgp.neighbor]] #~ stands already at
+         address = \"10.0.0.9\"
+         remote_as = 64501
+         [[bgp.neighbor]]
+         address = \"fe80::1\" #~ is a link-local address
+         remote_as = 64501
+         [bird]
+         file = \"bird.conf\" #~ bird.file: is no whole path
+         [command]
+         run = [] #~ command.run: does not begin with a program's whole path
+         "
+    ));
+}
+
+#[test]
+fn a_key_of_signatures_is_secret() {
+    let text = |file: &str| {
+        ingress(&format!(
+            "[bgp]\nlocal_as = 64500\nrouter_id = \"10.0.0.2\"\n[[bgp.neighbor]]\naddress = \"10.0.0.9\"\n\
+             remote_as = 64501\nmd5_file = \"{file}\"\n"
+        ))
+    };
+    let dir = Dir::new();
+    dir.put("open", "the-secret", 0o644);
+    dir.put("empty", "\n", 0o600);
+    dir.put("good", "the-secret\n", 0o600);
+    let refused = |file: &str| dir.load(&text(file)).expect_err("refused").to_string();
+    assert!(refused("open").contains("may be read or written by everybody"));
+    assert!(refused("empty").contains("the key is empty"));
+    assert!(!refused("open").contains("the-secret"));
+    let config = dir.load(&text("good")).expect("valid").config;
+    assert!(!format!("{config:?}").contains("the-secret"));
+    let neighbours = &config.announcing.settings.neighbours;
+    assert_eq!(neighbours[0].key, anycast_lb_routing::bgp::socket::Md5Key::new(b"the-secret").ok());
+}
+
+#[test]
 fn sections_of_later_work_are_checked_too() {
     mistakes(
         "[bgp] #~ bgp.local_as: is missing

@@ -45,12 +45,8 @@ fn what_has_no_effect_yet_is_said() {
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"
-         announce = \"bgp\" #~ prefix 203.0.113.0/24 announce: has no effect yet
-         require = 2 #~ require: has no effect yet
-         origin_as = 64500 #~ origin_as: has no effect yet
+         origin_as = 64500
          rpki = \"warn\" #~ rpki: has no effect yet
-         [bgp] #~ bgp: has no effect yet
-         local_as = 64500
          [[rtr]] #~ rtr 127.0.0.1:8282: has no effect yet
          address = \"127.0.0.1:8282\"
          [bmp] #~ bmp: has no effect yet
@@ -62,6 +58,37 @@ fn what_has_no_effect_yet_is_said() {
          [flow_log] #~ flow_log: has no effect yet
          sample = 1000
          ",
+    ));
+}
+
+#[test]
+fn a_prefix_that_is_never_announced_is_said() {
+    let with = |prefix: &str| {
+        ingress(&format!(
+            "[[pool]]
+             name = \"web\"
+             backend = [{{ address = \"10.0.0.1\" }}]
+             [[vip]]
+             address = \"203.0.113.1\"
+             protocol = \"tcp\"
+             pool = \"web\"
+             [bgp]
+             local_as = 64500
+             router_id = \"10.0.0.2\"
+             [[bgp.neighbor]]
+             address = \"10.0.0.9\"
+             remote_as = 64501
+             [[prefix]]
+             {prefix}
+             "
+        ))
+    };
+    assert_notices(&with("prefix = \"203.0.113.0/24\"\nannounce = \"bgp\"\nrequire = 1"));
+    assert_notices(&with(
+        "prefix = \"203.0.113.0/24\"\nannounce = \"bgp\"\nrequire = 2 #~ require: is never met: 1 VIPs",
+    ));
+    assert_notices(&with(
+        "prefix = \"198.51.100.0/24\"\nannounce = \"bgp\" #~ announce: no VIP lies in the prefix",
     ));
 }
 

@@ -12,7 +12,7 @@ pub(super) fn check(draft: &Draft, report: &Report<'_>) {
     most("pool", "pools", draft.pools.iter().map(|p| p.spot), MAX_POOLS, report);
     let members = draft.pools.iter().flat_map(|p| p.backends.iter().map(|b| b.spot));
     most("pool", "backends in all pools together", members, MAX_MEMBERS - 1, report);
-    most("prefix", "prefixes", draft.prefixes.iter().map(|p| p.spot), MAX_PREFIXES, report);
+    most("prefix", "prefixes", draft.prefixes.iter().map(|p| p.prefix.spot), MAX_PREFIXES, report);
     let senders = draft.global.allowed_senders.iter().map(|n| n.spot);
     most("allowed_senders", "allowed senders", senders, MAX_PREFIXES, report);
     tables(draft, report);

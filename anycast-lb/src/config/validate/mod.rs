@@ -1,6 +1,7 @@
 //! What several values say together: names that must exist, entries that must be unique, families
 //! that must fit. The result obeys every rule of the language.
 
+mod announce;
 mod control;
 mod limits;
 mod node;
@@ -55,6 +56,7 @@ pub(super) fn validate(
     limits::check(&draft, report);
     let tls = control::tls(&draft.control, files, surroundings, report);
     let peers = control::peers(&draft.control, &node, &pop, report);
+    let announcing = announce::announcing(&draft, role, files, report);
 
     let instance = global.instance.clone().unwrap_or_else(|| "default".to_owned());
     let role = role?;
@@ -84,7 +86,8 @@ pub(super) fn validate(
             Role::Backend => Vec::new(),
         },
         vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),
-        prefixes: draft.prefixes.into_iter().map(|p| p.value).collect(),
+        prefixes: draft.prefixes.into_iter().map(|p| p.prefix.value).collect(),
+        announcing,
         allowed_senders: draft.global.allowed_senders.into_iter().map(|n| n.value).collect(),
         hop_limits,
         metrics: draft.metrics,

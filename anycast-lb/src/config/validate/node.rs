@@ -218,12 +218,14 @@ pub(super) fn hop_limits(global: &Global, role: Option<Role>, report: &Report<'_
 }
 
 pub(super) fn prefixes(draft: &Draft, role: Option<Role>, report: &Report<'_>) {
-    unique(&draft.prefixes, "prefix", report);
+    let prefixes: Vec<_> =
+        draft.prefixes.iter().map(|p| At { value: p.prefix.value, spot: p.prefix.spot }).collect();
+    unique(&prefixes, "prefix", report);
     if role != Some(Role::Ingress) || draft.global.unmatched_pass {
         return;
     }
     for At { value: source, spot } in &draft.global.sources {
-        if let Some(prefix) = draft.prefixes.iter().find(|prefix| prefix.value.contains(source)) {
+        if let Some(prefix) = prefixes.iter().find(|prefix| prefix.value.contains(source)) {
             report.problem(
                 *spot,
                 "source",

@@ -1,14 +1,18 @@
 //! What the core is told and what it wants done.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::HealthReport;
+use anycast_lb_routing::announce::gate::Verdict;
+use ipnet::IpNet;
+
+use super::{Announcements, HealthReport};
 use crate::daemon::Failure;
 use crate::daemon::diff::Difference;
 use crate::daemon::ports::Change;
 use crate::membership::{InForce, Join, Remaining};
-use crate::model::{Config, Interface};
+use crate::model::{Announcing, Config, Interface};
 use crate::neighbour::{Event as NeighbourEvent, Resolution};
 
 /// Names a caller who waits for an answer.
@@ -60,6 +64,17 @@ pub enum Event {
     Neighbour(NeighbourEvent),
     /// Somebody has looked at a backend.
     Health(HealthReport),
+    /// Somebody drains this node (`true`), or puts it back into service.
+    Maintenance {
+        /// Which of the two.
+        drain: bool,
+        /// Who waits for an answer.
+        ticket: Ticket,
+    },
+    /// RPKI has something new to say of these prefixes; of the others what it said holds.
+    Verdicts(BTreeMap<IpNet, Verdict>),
+    /// Answer to [`Action::LookAtAttachments`]: why packets are not carried, if so.
+    Looked(Option<String>),
     /// All other nodes know of these joins, and list the backends.
     Listed(Vec<Join>),
     /// Answer to [`Action::AskFlows`], from those that gave one.
@@ -95,6 +110,16 @@ pub enum Action {
     AskFlows(Vec<IpAddr>),
     /// Attach to these interfaces; answered by [`Event::Attached`].
     Attach(Vec<Interface>),
+    /// Look whether the program is attached; answered by [`Event::Looked`].
+    LookAtAttachments,
+    /// Have sessions with these neighbours, and use these other outlets.
+    ConfigureAnnouncing(Box<Announcing>),
+    /// Announce exactly this.
+    Announce(Announcements),
+    /// Withdraw everything for good, for this reason.
+    StopAnnouncing(String),
+    /// The node is drained (`true`) after a restart too, or is not.
+    RememberDrain(bool),
     /// Write the prepared change; answered by [`Event::Committed`].
     Commit,
     /// Forget the prepared change.

@@ -1,0 +1,206 @@
+//! What follows for the prefixes that this node announces.
+//!
+//! Whatever happened, at the end of each step it is looked whether each prefix can be served: that costs one
+//! look at a healthy backend of each pool. So nothing that changes can be forgotten.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anycast_lb_routing::announce::driver::Method;
+use anycast_lb_routing::announce::gate::{Decision, Verdict, Vips};
+use anycast_lb_routing::announce::machine::{Announcer, Standings};
+use ipnet::IpNet;
+
+use super::{Action, Core, Outcome, Ticket};
+use crate::daemon::diff::{Difference, What};
+use crate::daemon::{Code, Failure};
+use crate::model::{Announcing, Pool, Role};
+use crate::neighbour::Resolution;
+use crate::plan::Sites;
+
+/// How often it is looked whether the program is still attached: nobody is told when it is taken off.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What the neighbours of the BGP speaker are told at the end.
+const STOPPED: &str = "anycast-lb is stopped on this node";
+
+/// By whom each prefix is announced, and what becomes of it.
+pub type Announcements = BTreeMap<IpNet, (Method, Decision)>;
+
+/// What is announced, and what has been said of it.
+#[derive(Debug, Default)]
+pub(super) struct Announce {
+    machine: Announcer,
+    /// What the drivers were configured with.
+    told: Announcing,
+    look_at: Option<Instant>,
+    decide_at: Option<Instant>,
+}
+
+impl Core {
+    /// What becomes of each announced prefix, and why.
+    pub fn standings(&self) -> Standings {
+        self.announce.machine.standings()
+    }
+
+    /// Maintenance of this node.
+    pub fn maintenance(&self) -> anycast_lb_routing::announce::drain::Phase {
+        self.announce.machine.maintenance()
+    }
+
+    /// The node was being drained when an earlier daemon ended: it stays so.
+    pub fn resume_drained(&mut self) {
+        self.announce.machine.resume_drained();
+    }
+
+    /// When time does something to what is announced.
+    pub(super) fn announce_at(&self) -> Option<Instant> {
+        self.announce.look_at.into_iter().chain(self.announce.decide_at).min()
+    }
+
+    /// Somebody drains the node, or puts it back into service.
+    pub(super) fn set_maintenance(
+        &mut self,
+        now: Instant,
+        drain: bool,
+        ticket: Ticket,
+        out: &mut Vec<Action>,
+    ) {
+        if !self.serving {
+            out.push(Action::Reply(ticket, Err(Failure::unavailable())));
+            return;
+        }
+        if self.config.role == Role::Backend {
+            let failure = Failure::new(Code::InvalidRequest, "a backend announces nothing")
+                .hint("drain it on the ingress nodes: anycast-lb backend drain ADDRESS");
+            out.push(Action::Reply(ticket, Err(failure)));
+            return;
+        }
+        let before = self.maintenance();
+        let wait = self.config.announcing.drain_wait;
+        if drain {
+            self.announce.machine.drain(now, wait);
+        } else {
+            self.announce.machine.undrain();
+        }
+        let after = self.maintenance();
+        let mut differences = Vec::new();
+        if before != after {
+            out.push(Action::RememberDrain(drain));
+            let difference = Difference {
+                subject: "node",
+                name: self.config.node.clone(),
+                what: What::Changed,
+                detail: format!("{} -> {}", before.name(), after.name()),
+            };
+            tracing::info!("{difference}");
+            differences.push(difference);
+        }
+        let mut warnings = Vec::new();
+        if drain && self.config.announcing.prefixes.is_empty() {
+            warnings
+                .push("this node announces no prefix itself: withdraw it where it is announced".to_owned());
+        }
+        let outcome = Outcome { generation: self.generation, differences, files: Vec::new(), warnings };
+        out.push(Action::Reply(ticket, Ok(outcome)));
+    }
+
+    /// RPKI has something new to say of these prefixes.
+    pub(super) fn verdicts(&mut self, verdicts: &BTreeMap<IpNet, Verdict>) {
+        for (prefix, verdict) in verdicts {
+            self.announce.machine.set_verdict(prefix, verdict.clone());
+        }
+    }
+
+    /// Somebody has looked at the attachments: none = the program is where it should be.
+    pub(super) fn looked(&mut self, obstacle: Option<String>) {
+        self.announce.machine.set_data_plane(obstacle);
+    }
+
+    /// The data plane is in force.
+    pub(super) fn carries(&mut self) {
+        self.announce.machine.set_data_plane(None);
+    }
+
+    /// Says what is to be announced if that has changed.
+    pub(super) fn announce(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if !self.serving {
+            return;
+        }
+        if self.announce.told != self.config.announcing {
+            self.announce.told = self.config.announcing.clone();
+            let prefixes = self.config.announcing.prefixes.iter().map(|p| (p.prefix, p.require));
+            self.announce.machine.configure(prefixes);
+            out.push(Action::ConfigureAnnouncing(Box::new(self.config.announcing.clone())));
+            self.count_vips(now);
+            self.announce.machine.decide(now);
+            out.push(Action::Announce(self.announcements()));
+        }
+        if self.announce.told.prefixes.is_empty() {
+            self.announce.look_at = None;
+            // Maintenance has an end all the same.
+            self.announce.machine.decide(now);
+            self.announce.decide_at = self.announce.machine.deadline(now);
+            return;
+        }
+        self.count_vips(now);
+        let before = self.announce.machine.standings();
+        if self.announce.machine.decide(now).is_some() {
+            for (prefix, standing) in self.standings() {
+                if before.get(&prefix).map(|b| b.decision) != Some(standing.decision) {
+                    tracing::info!(%prefix, "{standing}");
+                }
+            }
+            out.push(Action::Announce(self.announcements()));
+        }
+        self.announce.decide_at = self.announce.machine.deadline(now);
+        if self.announce.look_at.is_none_or(|at| at <= now) {
+            self.announce.look_at = Some(now + LOOK_EVERY);
+            out.push(Action::LookAtAttachments);
+        }
+    }
+
+    /// Everything is withdrawn, for good.
+    pub(super) fn stop_announcing(&mut self, out: &mut Vec<Action>) {
+        if self.announce.told != Announcing::default() {
+            out.push(Action::StopAnnouncing(STOPPED.to_owned()));
+        }
+    }
+
+    fn announcements(&self) -> Announcements {
+        let standings = self.standings();
+        let prefixes = self.config.announcing.prefixes.iter();
+        prefixes
+            .map(|p| (p.prefix, (p.method, standings.get(&p.prefix).map(|s| s.decision).unwrap_or_default())))
+            .collect()
+    }
+
+    fn count_vips(&mut self, now: Instant) {
+        let servable: BTreeMap<&str, bool> =
+            self.config.pools.iter().map(|pool| (pool.name.as_str(), self.is_servable(now, pool))).collect();
+        let of = |prefix: &IpNet| {
+            let mut vips = Vips::default();
+            for vip in self.config.vips.iter().filter(|vip| prefix.contains(&vip.key.address)) {
+                vips.all += 1;
+                vips.servable += usize::from(servable.get(vip.pool.as_str()) == Some(&true));
+            }
+            vips
+        };
+        let counts: Vec<(IpNet, Vips)> =
+            self.config.announcing.prefixes.iter().map(|p| (p.prefix, of(&p.prefix))).collect();
+        for (prefix, vips) in counts {
+            self.announce.machine.set_vips(now, &prefix, vips);
+        }
+    }
+
+    /// Whether VIPs of this pool can be served from here: there is a backend to which new flows go and to
+    /// which a way is known.
+    fn is_servable(&self, now: Instant, pool: &Pool) -> bool {
+        let serves = |address| {
+            let known = matches!(self.resolution(address), Some(Resolution::Resolved(_)));
+            known && self.report(now, &pool.name, address).is_some_and(|report| report.serves())
+        };
+        let home = self.config.pop.as_str();
+        let owner = Sites::where_fit(pool, home, &self.config.drained_pops, serves).owner;
+        pool.backends.iter().any(|b| b.site(home) == owner && serves(b.address))
+    }
+}
