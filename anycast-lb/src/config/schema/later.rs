@@ -5,26 +5,20 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+use super::rpki::{OriginDraft, origin};
 use super::words::LOG_FORMATS;
+use super::{ASN, ASN_HINT};
 use crate::config::LogFormat;
 use crate::config::reader::{Field, Section, label};
 use crate::config::report::{At, Report};
-
-const ASN: std::ops::RangeInclusive<u64> = 1..=u32::MAX as u64;
-const ASN_HINT: &str = "an AS number from 1 to 4294967295";
 
 fn note(report: &Report<'_>, section: &Section<'_>, what: &str) {
     report.notice(section.spot(), section.path(), format!("has no effect yet: {what}"));
 }
 
-/// `[bgp]`, `[bmp]`, `[metrics]`, `[page]`, `[flow_log]` and `[log]` of the main file.
+/// `[bgp]`, `[metrics]`, `[page]`, `[flow_log]` and `[log]` of the main file.
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat) -> Option<SocketAddr> {
     bgp(root, report);
-    if let Some(section) = root.table("bmp") {
-        note(report, &section, "no BMP station listens in this release");
-        section.socket_address("listen");
-        section.finish();
-    }
     let metrics = root.table("metrics").and_then(|section| {
         note(report, &section, "no metrics are served in this release; see `anycast-lb stats`");
         let listen = section.socket_address("listen").map(|a| a.value);
@@ -55,25 +49,21 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat)
     metrics
 }
 
-/// `[[prefix]]` and `[[rtr]]` of any file.
-pub(super) fn entries(root: &Section<'_>, report: &Report<'_>, prefixes: &mut Vec<At<IpNet>>) {
+/// `[[prefix]]` of any file.
+pub(super) fn entries(
+    root: &Section<'_>,
+    report: &Report<'_>,
+    prefixes: &mut Vec<At<IpNet>>,
+    origins: &mut Vec<OriginDraft>,
+) {
     for (i, section) in root.tables("prefix").into_iter().enumerate() {
         let section = match section.peek("prefix") {
             Some(prefix) => section.named(format!("prefix {prefix}")),
             None => section.named(label("prefix", None::<&str>, i)),
         };
-        prefixes.extend(prefix(&section, report));
-        section.finish();
-    }
-    for (i, section) in root.tables("rtr").into_iter().enumerate() {
-        let section = match section.peek("address") {
-            Some(address) => section.named(format!("rtr {address}")),
-            None => section.named(label("rtr", None::<&str>, i)),
-        };
-        note(report, &section, "RPKI is not consulted in this release");
-        if section.required("address", "address = \"127.0.0.1:8282\"").is_some() {
-            section.socket_address("address");
-        }
+        let prefix = prefix(&section, report);
+        origins.extend(origin(&section, prefix.as_ref().map(|p| p.value)));
+        prefixes.extend(prefix);
         section.finish();
     }
 }
@@ -93,16 +83,6 @@ fn prefix(section: &Section<'_>, report: &Report<'_>) -> Option<At<IpNet>> {
             field.choice(&[("any-vip", ()), ("all-vips", ())]);
         }
         later(&field, "this release announces nothing");
-    }
-    if let Some(field) = section.field("origin_as") {
-        field.integer(ASN, ASN_HINT);
-        later(&field, "this release announces nothing");
-    }
-    if let Some(field) = section.field("rpki") {
-        let on = field.choice(&[("off", false), ("warn", true), ("enforce", true)]);
-        if on.is_some_and(|on| on.value) {
-            later(&field, "RPKI is not consulted in this release");
-        }
     }
     let field = section.required("prefix", "prefix = \"203.0.113.0/24\"")?;
     field.network("203.0.113.0/24")

@@ -50,6 +50,12 @@ fn it_is_valid() {
     let vips: Vec<_> = config.vips.iter().map(|v| v.key.to_string()).collect();
     assert_eq!(vips, ["203.0.113.1:443/tcp", "203.0.113.1:443/udp", "203.0.113.53:53/udp"]);
     assert_eq!(config.prefixes[0].to_string(), "203.0.113.0/24");
+    let rpki = &config.rpki;
+    assert_eq!(
+        (rpki.validators.len(), rpki.routes[0].origin, rpki.routes[0].hold.as_secs()),
+        (1, 64500, 300)
+    );
+    assert_eq!(config.bmp.map(|b| b.listen.port()), Some(11019));
     assert_eq!(config.metrics.map(|m| m.port()), Some(9524));
 }
 
@@ -61,8 +67,6 @@ fn what_of_it_has_no_effect_is_said() {
         "vip 203.0.113.53:53/udp identity",
         "prefix 203.0.113.0/24 announce",
         "bgp",
-        "rtr 127.0.0.1:8282",
-        "bmp",
         "metrics",
         "flow_log",
     ] {

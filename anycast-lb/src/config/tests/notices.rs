@@ -8,7 +8,7 @@ fn notices(text: &str) -> Vec<String> {
 }
 
 /// The notices of a text whose lines are marked with `#~`, as [`super::assert_mistakes`] does it.
-fn assert_notices(text: &str) {
+pub(super) fn assert_notices(text: &str) {
     let found = notices(text);
     let expected: Vec<_> = super::marks(text).collect();
     assert_eq!(found.len(), expected.len(), "{found:#?}");
@@ -47,14 +47,8 @@ fn what_has_no_effect_yet_is_said() {
          prefix = \"203.0.113.0/24\"
          announce = \"bgp\" #~ prefix 203.0.113.0/24 announce: has no effect yet
          require = 2 #~ require: has no effect yet
-         origin_as = 64500 #~ origin_as: has no effect yet
-         rpki = \"warn\" #~ rpki: has no effect yet
          [bgp] #~ bgp: has no effect yet
          local_as = 64500
-         [[rtr]] #~ rtr 127.0.0.1:8282: has no effect yet
-         address = \"127.0.0.1:8282\"
-         [bmp] #~ bmp: has no effect yet
-         listen = \"10.0.0.2:11019\"
          [metrics] #~ metrics: has no effect yet
          listen = \"127.0.0.1:9524\"
          [page] #~ page: has no effect yet

@@ -7,6 +7,7 @@ mod node;
 mod pools;
 mod pops;
 mod quic;
+mod rpki;
 mod vips;
 
 use super::Overrides;
@@ -53,6 +54,8 @@ pub(super) fn validate(
     vips::check(&draft, role, report);
     quic::check(&draft, role, report);
     limits::check(&draft, report);
+    let rpki = rpki::rpki(&draft, role, report);
+    let bmp = rpki::bmp(&draft, role, report);
     let tls = control::tls(&draft.control, files, surroundings, report);
     let peers = control::peers(&draft.control, &node, &pop, report);
 
@@ -87,6 +90,8 @@ pub(super) fn validate(
         prefixes: draft.prefixes.into_iter().map(|p| p.value).collect(),
         allowed_senders: draft.global.allowed_senders.into_iter().map(|n| n.value).collect(),
         hop_limits,
+        rpki,
+        bmp,
         metrics: draft.metrics,
     })
 }
