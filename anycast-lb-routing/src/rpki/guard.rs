@@ -82,6 +82,23 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What validators say together that say this each.
+    pub fn of(answers: impl IntoIterator<Item = Validity>) -> Self {
+        let (mut all, mut invalid, mut valid) = (0, 0, 0);
+        for answer in answers {
+            all += 1;
+            invalid += usize::from(answer == Validity::Invalid);
+            valid += usize::from(answer == Validity::Valid);
+        }
+        match all {
+            0 => Verdict::Unknown,
+            _ if invalid == all => Verdict::Invalid,
+            _ if invalid > 0 => Verdict::Disagreement,
+            _ if valid > 0 => Verdict::Valid,
+            _ => Verdict::NotFound,
+        }
+    }
+
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {
@@ -366,15 +383,7 @@ impl Guard {
             .filter(|(_, known)| known.counts(now))
             .filter_map(|(name, known)| Some((name.as_str(), known.answers.get(prefix)?)))
             .collect();
-        let says = |validity| answers.iter().filter(|(_, a)| a.validity == validity).count();
-        let (invalid, valid) = (says(Validity::Invalid), says(Validity::Valid));
-        let verdict = match answers.len() {
-            0 => Verdict::Unknown,
-            all if invalid == all => Verdict::Invalid,
-            _ if invalid > 0 => Verdict::Disagreement,
-            _ if valid > 0 => Verdict::Valid,
-            _ => Verdict::NotFound,
-        };
+        let verdict = Verdict::of(answers.iter().map(|(_, answer)| answer.validity));
         (verdict, answers)
     }
 

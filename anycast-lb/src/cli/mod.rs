@@ -11,11 +11,13 @@ mod detach;
 mod error;
 mod explain;
 mod flows;
+mod hijack;
 mod logging;
 mod peer;
 mod pool;
 mod pop;
 mod reload;
+mod rpki;
 mod run;
 mod simulate;
 mod stats;
@@ -95,6 +97,12 @@ enum Command {
     /// The other ingress nodes
     #[command(subcommand)]
     Peer(peer::Peer),
+    /// What RPKI validators say about our prefixes
+    #[command(subcommand)]
+    Rpki(rpki::Rpki),
+    /// Our prefixes, announced from elsewhere
+    #[command(subcommand)]
+    Hijack(hijack::Hijack),
     /// Count the flows that this backend's kernel holds
     Flows(flows::Flows),
     /// Put the edited configuration in force, all or nothing
@@ -231,6 +239,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Pop(pop) => context.block_on(pop.execute(&context)),
         Command::Backend(backend) => context.block_on(backend.execute(&context)),
         Command::Peer(peer) => context.block_on(peer.execute(&context)),
+        Command::Rpki(rpki) => context.block_on(rpki.execute(&context)),
+        Command::Hijack(hijack) => context.block_on(hijack.execute(&context)),
         Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
@@ -296,6 +306,10 @@ mod tests {
              --margin 0.03 --slots 65536 --seed 1 --json",
             "trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443",
             "peer list",
+            "rpki status --json",
+            "rpki check 203.0.113.0/24 AS64500",
+            "rpki check --rtr [::1]:8282 2001:db8::/32 64500 --json",
+            "hijack list",
             "flows --json",
             "detach --config x.toml",
             "completions bash",
@@ -333,6 +347,9 @@ mod tests {
             "trace --pcap FILE --hex 4500",
             "trace --pcap FILE --count 0",
             "trace --pcap FILE tcp 192.0.2.7:1 203.0.113.1:443",
+            "rpki check 203.0.113.0/24",
+            "rpki check 203.0.113.1/24 64500",
+            "rpki check 203.0.113.0/24 AS0",
             "run --socket /tmp/s",
             "check --socket /tmp/s",
             "vip frobnicate --json",

@@ -3,6 +3,7 @@
 mod advice;
 mod elsewhere;
 mod explain;
+mod routes;
 mod trace;
 
 use std::collections::HashMap;
@@ -29,12 +30,13 @@ use crate::plan::{Sites, candidates};
 
 pub use elsewhere::{flows, node};
 pub use explain::explain;
+pub use routes::{alarms, check, hijacks, rpki};
 pub use trace::trace;
 
 /// What is said of a backend that the resolver has not spoken of.
 const NO_ANSWER: &str = "not looked up yet";
 
-/// The whole of `status`.
+/// The whole of `status`, but for its alarms.
 pub fn status(view: &View<'_>) -> Result<Status, Failure> {
     let config = view.core.config();
     let pools = config.pools.iter().map(|p| {
@@ -67,6 +69,8 @@ pub fn status(view: &View<'_>) -> Result<Status, Failure> {
         members: unsettled(view),
         unresolved: unresolved(view),
         findings: findings(view),
+        // These are not the loop's to tell.
+        alarms: Vec::new(),
     })
 }
 

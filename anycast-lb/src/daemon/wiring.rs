@@ -7,6 +7,7 @@ mod host;
 mod kernel;
 mod owners;
 mod resolver;
+mod routes;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -24,7 +25,6 @@ use crate::control::socket::{Socket, SocketError};
 use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
 use crate::neighbour::Resolver;
-use crate::peers::Peers;
 
 use history_file::HistoryFile;
 
@@ -66,7 +66,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         }
     );
     let (handle, requests) = Handle::new();
-    let api = Api { daemon: handle, peers: Peers::default(), credentials };
+    let api = Api { credentials, ..Api::from(handle) };
     let drivers = Drivers {
         dataplane: Box::new(kernel::Kernel::new(dataplane, history)),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
