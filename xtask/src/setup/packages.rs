@@ -56,7 +56,7 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 10] = [
+const LAB: [Need; 13] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("iputils-ping", "ping", "echo requests to VIPs"),
     program("traceroute", "traceroute", "the way to a VIP"),
@@ -67,6 +67,9 @@ const LAB: [Need; 10] = [
     program("nsd", "nsd", "the lab's name servers"),
     program("bind9-dnsutils", "dig", "queries to the lab's name servers"),
     program("chrony", "chronyd", "the lab's time servers and their client"),
+    program("stayrtr", "stayrtr", "the lab's RPKI validators"),
+    file("frr", "/usr/lib/frr/bgpd", "a router of the lab that sends BMP"),
+    program("gobgpd", "gobgpd", "a router of the lab that sends BMP"),
 ];
 
 /// Where Debian's package puts nginx's module for TCP.
