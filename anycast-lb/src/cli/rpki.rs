@@ -229,10 +229,17 @@ mod tests {
             }],
         };
         let text = anstream::adapter::strip_str(&render(&state)).to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[1].starts_with("a          127.0.0.1:8282  yes         7   12 s ago"), "{text}");
-        assert!(text.contains("a: invalid (203.0.113.0/24 AS64501)"), "{text}");
-        assert!(text.ends_with("\nwarning: rpki\n    it is so\n"), "{text}");
+        assert_eq!(
+            text,
+            "VALIDATOR  ADDRESS         ANSWERS  VRPS  CONFIRMED     EXPIRES\n\
+             a          127.0.0.1:8282  yes         7   12 s ago  in 120 min\n\
+             \n\
+             PREFIX          ORIGIN   RPKI     VERDICT  PERMITTED  SAYS\n\
+             203.0.113.0/24  AS64500  enforce  invalid  for 4 min  a: invalid (203.0.113.0/24\n\
+             \x20                                                     AS64501)\n\
+             \n\
+             warning: rpki\n    it is so\n"
+        );
         let check = RpkiCheck {
             prefix: state.prefixes[0].prefix,
             origin_as: 64500,
