@@ -3,3 +3,5 @@
 
 pub mod announce;
 pub mod bgp;
+pub mod bmp;
+pub mod rpki;

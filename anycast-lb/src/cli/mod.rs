@@ -13,12 +13,14 @@ mod detach;
 mod error;
 mod explain;
 mod flows;
+mod hijack;
 mod logging;
 mod node;
 mod peer;
 mod pool;
 mod pop;
 mod reload;
+mod rpki;
 mod run;
 mod simulate;
 mod stats;
@@ -107,6 +109,12 @@ enum Command {
     /// The other ingress nodes
     #[command(subcommand)]
     Peer(peer::Peer),
+    /// What RPKI validators say about our prefixes
+    #[command(subcommand)]
+    Rpki(rpki::Rpki),
+    /// Our prefixes, announced from elsewhere
+    #[command(subcommand)]
+    Hijack(hijack::Hijack),
     /// Count the flows that this backend's kernel holds
     Flows(flows::Flows),
     /// Put the edited configuration in force, all or nothing
@@ -246,6 +254,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Bgp(bgp) => context.block_on(bgp.execute(&context)),
         Command::Announce(announce) => context.block_on(announce.execute(&context)),
         Command::Peer(peer) => context.block_on(peer.execute(&context)),
+        Command::Rpki(rpki) => context.block_on(rpki.execute(&context)),
+        Command::Hijack(hijack) => context.block_on(hijack.execute(&context)),
         Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
@@ -315,6 +325,10 @@ mod tests {
             "bgp status --json",
             "announce exabgp",
             "peer list",
+            "rpki status --json",
+            "rpki check 203.0.113.0/24 AS64500",
+            "rpki check --rtr [::1]:8282 2001:db8::/32 64500 --json",
+            "hijack list",
             "flows --json",
             "detach --config x.toml",
             "completions bash",
@@ -352,6 +366,9 @@ mod tests {
             "trace --pcap FILE --hex 4500",
             "trace --pcap FILE --count 0",
             "trace --pcap FILE tcp 192.0.2.7:1 203.0.113.1:443",
+            "rpki check 203.0.113.0/24",
+            "rpki check 203.0.113.1/24 64500",
+            "rpki check 203.0.113.0/24 AS0",
             "run --socket /tmp/s",
             "check --socket /tmp/s",
             "vip frobnicate --json",

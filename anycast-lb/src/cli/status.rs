@@ -9,7 +9,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::pool::time_left;
 use super::table::{Cell, LINE, Table, wrap};
-use crate::control::api::{self, HostFinding};
+use crate::control::api::{self, AlarmRow, HostFinding};
 
 /// Before what belongs to the line above.
 const INDENT: &str = "    ";
@@ -83,12 +83,27 @@ fn render(s: &api::Status) -> String {
         out.push('\n');
         out.push_str(&unresolved.render(""));
     }
+    for alarm in &s.alarms {
+        out.push('\n');
+        out.push_str(&render_alarm(alarm));
+    }
     for finding in &s.findings {
         out.push('\n');
         out.push_str(&render_finding(finding));
     }
     for notice in &s.notices {
         out.push_str(&format!("\nnotice: {notice}\n"));
+    }
+    out
+}
+
+/// An alarm, wrapped.
+pub(super) fn render_alarm(alarm: &AlarmRow) -> String {
+    let severity = if alarm.severity == "error" { AnsiColor::Red } else { AnsiColor::Yellow };
+    let style = Style::new().bold().fg_color(Some(severity.into()));
+    let mut out = format!("{style}{}:{style:#} {}\n", alarm.severity, alarm.kind);
+    for line in wrap(&alarm.text, LINE - INDENT.len()) {
+        out.push_str(&format!("{INDENT}{line}\n"));
     }
     out
 }
@@ -171,6 +186,11 @@ mod tests {
                 why: "replies are dropped".into(),
                 fix: Some("sysctl -w x=2".into()),
             }],
+            alarms: vec![AlarmRow {
+                kind: "rpki".into(),
+                severity: "error".into(),
+                text: "203.0.113.0/24 from AS64500 is invalid; it is withheld".into(),
+            }],
         };
         let text = anstream::adapter::strip_str(&render(&status)).to_string();
         assert_eq!(
@@ -193,6 +213,8 @@ mod tests {
              \n\
              UNREACHABLE BACKEND  REASON\n\
              10.0.0.12            no route\n\
+             \n\
+             error: rpki\n    203.0.113.0/24 from AS64500 is invalid; it is withheld\n\
              \n\
              warning: rp_filter is strict\n    replies are dropped\n    sysctl -w x=2\n\
              \n\

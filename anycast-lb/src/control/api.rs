@@ -26,15 +26,20 @@
 //! | `GET /v1/node` | | [`NodeReport`] |
 //! | `PATCH /v1/node` | [`PatchNode`] | [`Changed`] |
 //! | `GET /v1/bgp` | | [`Bgp`] |
+//! | `GET /v1/rpki` | | [`RpkiState`] |
+//! | `GET /v1/rpki/check` | query [`CheckQuery`] | [`RpkiCheck`] |
+//! | `GET /v1/hijacks` | | [`Hijacks`] |
 //!
 //! Other hosts (`control.listen`, mutual TLS) may read all of this, trace and have packets explained, and change nothing.
 
 mod bgp;
 mod change;
 mod explain;
+mod hijacks;
 mod lists;
 mod peers;
 mod pops;
+mod rpki;
 mod stats;
 mod status;
 mod trace;
@@ -46,11 +51,13 @@ pub use change::{
     AddBackend, AddPool, AddVip, BackendCondition, ChangeRow, Changed, Condition, PatchBackend, Reload,
 };
 pub use explain::{Decision, ExplainFrames, Explanations, Leaving, MAX_FRAMES, PacketRow};
+pub use hijacks::{HijackRow, Hijacks, RouterRow, SightRow};
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
 pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};
+pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};
 pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
-pub use status::{HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
+pub use status::{AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
 pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
 
 /// Version of everything here; raised when a field changes its meaning or goes away.

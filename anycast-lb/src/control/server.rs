@@ -2,10 +2,13 @@
 
 mod elsewhere;
 mod questions;
+mod routes;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use anycast_lb_routing::bmp::Station;
+use anycast_lb_routing::rpki::Rpki;
 use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -42,12 +45,22 @@ pub struct Api {
     pub peers: Peers,
     /// By what they are asked.
     pub credentials: Credentials,
+    /// What validators say.
+    pub rpki: Rpki,
+    /// What routers see.
+    pub station: Station,
 }
 
 impl From<Handle> for Api {
     /// A daemon that talks to nobody.
     fn from(daemon: Handle) -> Self {
-        Api { daemon, peers: Peers::default(), credentials: Credentials::default() }
+        Api {
+            daemon,
+            peers: Peers::default(),
+            credentials: Credentials::default(),
+            rpki: Rpki::default(),
+            station: Station::default(),
+        }
     }
 }
 
@@ -92,7 +105,7 @@ const REMOTE_BODY: usize = 256 * 1024;
 
 fn readable() -> Router<Api> {
     Router::new()
-        .route("/v1/status", get(|daemon| look(daemon, |v| view::status(v))))
+        .route("/v1/status", get(routes::status))
         .route("/v1/stats", get(|daemon| look(daemon, |v| view::stats(v))))
         .route("/v1/vips", get(|daemon| look(daemon, |v| view::vips(v))))
         .route("/v1/pools", get(|daemon| look(daemon, |v| view::pools(v))))
@@ -102,6 +115,9 @@ fn readable() -> Router<Api> {
         .route("/v1/bgp", get(|daemon| look(daemon, |v| Ok(view::bgp(v)))))
         .route("/v1/peers", get(elsewhere::peers))
         .route("/v1/flows", get(elsewhere::flows))
+        .route("/v1/rpki", get(routes::rpki))
+        .route("/v1/rpki/check", get(routes::check))
+        .route("/v1/hijacks", get(routes::hijacks))
         .route("/v1/pops", get(|daemon| look(daemon, |v| Ok(view::pops(v.core.config())))))
 }
 

@@ -1,6 +1,7 @@
 //! The API from one end to the other: client, socket, server, loop, fakes.
 
 mod remote;
+mod routes;
 
 use hyper::Method;
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@ mod advice;
 mod bgp;
 mod elsewhere;
 mod explain;
+mod routes;
 mod trace;
 
 use std::collections::HashMap;
@@ -31,12 +32,13 @@ use crate::plan::{Sites, candidates};
 pub use bgp::bgp;
 pub use elsewhere::{flows, node};
 pub use explain::explain;
+pub use routes::{alarms, check, hijacks, rpki};
 pub use trace::trace;
 
 /// What is said of a backend that the resolver has not spoken of.
 const NO_ANSWER: &str = "not looked up yet";
 
-/// The whole of `status`.
+/// The whole of `status`, but for its alarms.
 pub fn status(view: &View<'_>) -> Result<Status, Failure> {
     let config = view.core.config();
     let pools = config.pools.iter().map(|p| {
@@ -69,6 +71,8 @@ pub fn status(view: &View<'_>) -> Result<Status, Failure> {
         members: unsettled(view),
         unresolved: unresolved(view),
         findings: findings(view),
+        // These are not the loop's to tell.
+        alarms: Vec::new(),
     })
 }
 

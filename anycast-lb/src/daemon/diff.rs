@@ -37,7 +37,7 @@ impl What {
 /// One difference; displays as `backend web 10.0.0.13 changed: weight 100 -> 50`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Kind of thing: `vip`, `pool`, `backend`, `interface`, `prefix`, `peer`, `setting`.
+    /// Kind of thing: `vip`, `pool`, `backend`, `interface`, `prefix`, `route origin`, `rtr`, `peer`, `setting`.
     pub subject: &'static str,
     /// Which one.
     pub name: String,
@@ -81,6 +81,20 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
     let neighbours =
         |c: &Config| c.announcing.settings.neighbours.clone().into_iter().map(|n| (n.address, n));
     keyed("neighbor", neighbours(old), neighbours(new), neighbour_detail, &mut out);
+    keyed(
+        "route origin",
+        old.rpki.routes.iter().map(|r| (r.prefix.to_string(), r)),
+        new.rpki.routes.iter().map(|r| (r.prefix.to_string(), r)),
+        |r| format!("origin_as {}, rpki {}, rpki_hold {:?}", r.origin, r.mode.word(), r.hold),
+        &mut out,
+    );
+    keyed(
+        "rtr",
+        old.rpki.validators.iter().map(|v| (v.name.clone(), v)),
+        new.rpki.validators.iter().map(|v| (v.name.clone(), v)),
+        |v| format!("address {}", v.address),
+        &mut out,
+    );
     keyed(
         "allowed sender",
         old.allowed_senders.iter().map(|p| (p.to_string(), p)),
@@ -223,7 +237,16 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
     setting("bird", bird(old) != bird(new), "another file or socket".to_owned());
     let command = |c: &Config| c.announcing.settings.command.clone();
     setting("command", command(old) != command(new), "another command announces".to_owned());
+    setting("bmp", old.bmp != new.bmp, arrow(&bmp_detail(old), &bmp_detail(new)));
     setting("control.tls", old.control.tls != new.control.tls, "other certificate files".to_owned());
+}
+
+fn bmp_detail(config: &Config) -> String {
+    let Some(bmp) = &config.bmp else { return "-".to_owned() };
+    let joined = |words: Vec<String>| if words.is_empty() { "-".to_owned() } else { words.join("+") };
+    let allowed = joined(bmp.allowed.iter().map(ToString::to_string).collect());
+    let own_as = joined(bmp.own_as.iter().map(ToString::to_string).collect());
+    format!("listen {} allowed {allowed} own_as {own_as}", bmp.listen)
 }
 
 /// Compares two sets of named things.

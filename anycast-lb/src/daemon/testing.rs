@@ -79,6 +79,8 @@ pub fn config() -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: HopLimits::default(),
+        rpki: Default::default(),
+        bmp: None,
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),

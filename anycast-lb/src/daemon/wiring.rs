@@ -8,6 +8,7 @@ mod host;
 mod kernel;
 mod owners;
 mod resolver;
+mod routes;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -25,7 +26,6 @@ use crate::control::socket::{Socket, SocketError};
 use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
 use crate::neighbour::Resolver;
-use crate::peers::Peers;
 
 use announce::{Announce, DrainFile};
 use history_file::HistoryFile;
@@ -68,7 +68,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         }
     );
     let (handle, requests) = Handle::new();
-    let api = Api { daemon: handle, peers: Peers::default(), credentials };
+    let api = Api { credentials, ..Api::from(handle) };
     let drain_file = DrainFile::new(&config.state_dir, &config.instance);
     let drained = drain_file.exists();
     let (announce, goodbye) = Announce::new(drain_file);

@@ -126,6 +126,8 @@ mod tests {
             prefixes: vec![],
             allowed_senders: vec![],
             hop_limits: HopLimits::default(),
+            rpki: Default::default(),
+            bmp: None,
             metrics: None,
             seed_previous: None,
             drained_pops: Vec::new(),

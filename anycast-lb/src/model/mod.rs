@@ -14,11 +14,13 @@ use ipnet::IpNet;
 mod announce;
 mod flow_hash;
 mod quic;
+mod rpki;
 mod vip_key;
 
 pub use announce::{AnnouncedPrefix, Announcing, DEFAULT_DRAIN_WAIT};
 pub use flow_hash::FlowHash;
 pub use quic::{Quic, ServerId, default_server_id};
+pub use rpki::{Bmp, Route, Rpki, RpkiMode, Validator};
 pub use vip_key::VipKeyError;
 
 /// What this host does.
@@ -313,6 +315,10 @@ pub struct Config {
     pub allowed_senders: Vec<IpNet>,
     /// On a backend: how much it sends on.
     pub hop_limits: HopLimits,
+    /// RPKI validators, and the origins of prefixes.
+    pub rpki: Rpki,
+    /// BMP station; none = it does not listen. None on a backend.
+    pub bmp: Option<Bmp>,
     /// Metrics listener and the like come later; kept so that the file is valid for all work.
     pub metrics: Option<SocketAddr>,
 }

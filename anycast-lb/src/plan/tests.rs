@@ -29,6 +29,8 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: model::HopLimits::default(),
+        rpki: Default::default(),
+        bmp: None,
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),

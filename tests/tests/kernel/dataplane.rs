@@ -49,6 +49,8 @@ impl Place {
             prefixes: vec!["203.0.113.0/24".parse().expect("prefix")],
             allowed_senders: Vec::new(),
             hop_limits: HopLimits::default(),
+            rpki: Default::default(),
+            bmp: None,
             metrics: None,
             seed_previous: None,
             drained_pops: Vec::new(),

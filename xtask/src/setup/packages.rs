@@ -70,6 +70,9 @@ const LAB: [Need; 13] = [
     program("nsd", "nsd", "the lab's name servers"),
     program("bind9-dnsutils", "dig", "queries to the lab's name servers"),
     program("chrony", "chronyd", "the lab's time servers and their client"),
+    program("stayrtr", "stayrtr", "the lab's RPKI validators"),
+    file("frr", "/usr/lib/frr/bgpd", "a router of the lab that sends BMP"),
+    program("gobgpd", "gobgpd", "a router of the lab that sends BMP"),
 ];
 
 /// Where Debian's package puts nginx's module for TCP.

@@ -34,15 +34,6 @@ impl<'a> Field<'a> {
         Field { item: Got::Item(item), spot, path, report }
     }
 
-    pub fn spot(&self) -> Spot {
-        self.spot
-    }
-
-    /// Path in messages.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Reports a mistake in this value.
     pub fn problem(&self, message: impl Into<String>, hint: impl Into<String>) {
         self.report.problem(self.spot, &self.path, message, hint);

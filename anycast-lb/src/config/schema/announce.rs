@@ -11,12 +11,11 @@ use anycast_lb_routing::bgp::session::SHORTEST_HOLD;
 use anycast_lb_routing::bgp::{self};
 use ipnet::IpNet;
 
+use super::{ASN, ASN_HINT};
 use crate::config::reader::{Field, Section, Words, label};
 use crate::config::report::{At, Spot};
 use crate::config::scalar::{family, not_a_host};
 
-const ASN: std::ops::RangeInclusive<u64> = 1..=u32::MAX as u64;
-const ASN_HINT: &str = "an AS number from 1 to 4294967295";
 /// Hold time in seconds where nobody says otherwise: what RFC 4271 §10 suggests.
 const DEFAULT_HOLD: u16 = 90;
 /// How long the command may take where nobody says otherwise.
@@ -100,7 +99,6 @@ pub(super) fn prefix(section: &Section<'_>) -> Option<PrefixDraft> {
             field.choice(REQUIREMENTS)
         }
     });
-    section.integer("origin_as", ASN, ASN_HINT);
     let prefix = section.required("prefix", "prefix = \"203.0.113.0/24\"")?.network("203.0.113.0/24")?;
     let require = require.unwrap_or(At { value: Require::default(), spot: prefix.spot });
     Some(PrefixDraft { prefix, method, require })

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use super::PrefixDraft;
+use super::rpki::{OriginDraft, origin};
 use super::words::LOG_FORMATS;
 use crate::config::LogFormat;
 use crate::config::reader::{Section, label};
@@ -13,13 +14,8 @@ fn note(report: &Report<'_>, section: &Section<'_>, what: &str) {
     report.notice(section.spot(), section.path(), format!("has no effect yet: {what}"));
 }
 
-/// `[bmp]`, `[metrics]`, `[page]`, `[flow_log]` and `[log]` of the main file.
+/// `[metrics]`, `[page]`, `[flow_log]` and `[log]` of the main file.
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat) -> Option<SocketAddr> {
-    if let Some(section) = root.table("bmp") {
-        note(report, &section, "no BMP station listens in this release");
-        section.socket_address("listen");
-        section.finish();
-    }
     let metrics = root.table("metrics").and_then(|section| {
         note(report, &section, "no metrics are served in this release; see `anycast-lb stats`");
         let listen = section.socket_address("listen").map(|a| a.value);
@@ -50,36 +46,16 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat)
     metrics
 }
 
-/// `[[prefix]]` and `[[rtr]]` of any file.
-pub(super) fn entries(root: &Section<'_>, report: &Report<'_>, prefixes: &mut Vec<PrefixDraft>) {
+/// `[[prefix]]` of any file.
+pub(super) fn entries(root: &Section<'_>, prefixes: &mut Vec<PrefixDraft>, origins: &mut Vec<OriginDraft>) {
     for (i, section) in root.tables("prefix").into_iter().enumerate() {
         let section = match section.peek("prefix") {
             Some(prefix) => section.named(format!("prefix {prefix}")),
             None => section.named(label("prefix", None::<&str>, i)),
         };
-        rpki(&section, report);
-        prefixes.extend(super::announce::prefix(&section));
+        let prefix = super::announce::prefix(&section);
+        origins.extend(origin(&section, prefix.as_ref().map(|p| p.prefix.value)));
+        prefixes.extend(prefix);
         section.finish();
-    }
-    for (i, section) in root.tables("rtr").into_iter().enumerate() {
-        let section = match section.peek("address") {
-            Some(address) => section.named(format!("rtr {address}")),
-            None => section.named(label("rtr", None::<&str>, i)),
-        };
-        note(report, &section, "RPKI is not consulted in this release");
-        if section.required("address", "address = \"127.0.0.1:8282\"").is_some() {
-            section.socket_address("address");
-        }
-        section.finish();
-    }
-}
-
-/// What of a `[[prefix]]` has no effect yet.
-fn rpki(section: &Section<'_>, report: &Report<'_>) {
-    let Some(field) = section.field("rpki") else { return };
-    let on = field.choice(&[("off", false), ("warn", true), ("enforce", true)]);
-    if on.is_some_and(|on| on.value) {
-        let what = "has no effect yet: RPKI is not consulted in this release";
-        report.notice(field.spot(), field.path(), what);
     }
 }

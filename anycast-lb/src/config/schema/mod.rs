@@ -2,11 +2,13 @@
 //! value is checked here; what concerns several of them in [`super::validate`].
 
 mod announce;
+mod bmp;
 mod control;
 mod global;
 mod later;
 mod pool;
 mod quic;
+mod rpki;
 mod vip;
 pub(super) mod words;
 
@@ -16,8 +18,10 @@ use std::path::PathBuf;
 use toml_edit::TableLike;
 
 pub(super) use announce::{AnnounceDraft, BgpDraft, NeighbourDraft, PrefixDraft};
+pub(super) use bmp::BmpDraft;
 pub(super) use global::{Global, SeedSource, TOP};
 pub(super) use pool::{BackendDraft, DEFAULT_HOPS, MOST_SLOTS, PoolDraft};
+pub(super) use rpki::{DEFAULT_HOLD, OriginDraft, ValidatorDraft};
 pub(super) use vip::VipDraft;
 
 use super::LogFormat;
@@ -25,6 +29,10 @@ use super::reader::{Field, Section};
 use super::report::{At, Report};
 use super::source::MAIN;
 use crate::model;
+
+/// AS numbers (RFC 6793).
+const ASN: std::ops::RangeInclusive<u64> = 1..=u32::MAX as u64;
+const ASN_HINT: &str = "an AS number from 1 to 4294967295";
 
 /// What the files say, value by value in order, not yet compared with each other.
 #[derive(Default)]
@@ -36,6 +44,9 @@ pub(super) struct Draft {
     pub vips: Vec<VipDraft>,
     pub prefixes: Vec<PrefixDraft>,
     pub announce: AnnounceDraft,
+    pub origins: Vec<OriginDraft>,
+    pub validators: Vec<ValidatorDraft>,
+    pub bmp: Option<BmpDraft>,
     pub metrics: Option<SocketAddr>,
     pub log: LogFormat,
 }
@@ -72,6 +83,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         draft.global = global::read(&section);
         control::read(&section, &mut draft.control);
         draft.announce = announce::read(&section);
+        draft.bmp = bmp::read(&section);
         draft.metrics = later::read(&section, report, &mut draft.log);
     } else {
         only_in_main(&section);
@@ -80,7 +92,8 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
     pool::read(&section, report, &mut draft.pools);
     vip::read(&section, report, &mut draft.vips);
     control::peers(&section, &mut draft.control.peers);
-    later::entries(&section, report, &mut draft.prefixes);
+    rpki::validators(&section, &mut draft.validators);
+    later::entries(&section, &mut draft.prefixes, &mut draft.origins);
     section.finish();
 }
 

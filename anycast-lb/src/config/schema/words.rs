@@ -2,7 +2,7 @@
 
 use crate::config::LogFormat;
 use crate::config::reader::Words;
-use crate::model::{BackendState, Encapsulation, FlowHash, Protocol, Role, TableKind, XdpMode};
+use crate::model::{BackendState, Encapsulation, FlowHash, Protocol, Role, RpkiMode, TableKind, XdpMode};
 
 pub(crate) const ROLES: &Words<Role> = &[("ingress", Role::Ingress), ("backend", Role::Backend)];
 pub(crate) const MODES: &Words<XdpMode> =
@@ -29,6 +29,11 @@ pub(crate) const HASHES: &Words<FlowHash> = &[
 ];
 pub(crate) const LOG_FORMATS: &Words<LogFormat> =
     &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+pub(crate) const RPKI_MODES: &Words<RpkiMode> = &[
+    (RpkiMode::Off.word(), RpkiMode::Off),
+    (RpkiMode::Warn.word(), RpkiMode::Warn),
+    (RpkiMode::Enforce.word(), RpkiMode::Enforce),
+];
 /// Whether unmatched packets are passed.
 pub(crate) const UNMATCHED: &Words<bool> = &[("drop", false), ("pass", true)];
 

@@ -340,7 +340,7 @@ fn sections_of_later_work_are_checked_too() {
          remote_as = 0 #~ bgp neighbor 10.0.0.1 remote_as: 0 is out of range
          communities = [\"64500\"] #~ `64500` is no community
          [[rtr]] #~ rtr #1 address: is missing
-         [bmp]
+         [bmp] #~ bmp.listen: is missing
          listn = \"10.0.0.2:11019\" #~ did you mean `listen`?
          [flow_log]
          sample = 0 #~ flow_log.sample: 0 is out of range

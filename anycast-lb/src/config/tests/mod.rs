@@ -7,6 +7,7 @@ mod mistakes;
 mod notices;
 mod quic;
 mod relations;
+mod rpki;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -8,7 +8,7 @@ fn notices(text: &str) -> Vec<String> {
 }
 
 /// The notices of a text whose lines are marked with `#~`, as [`super::assert_mistakes`] does it.
-fn assert_notices(text: &str) {
+pub(super) fn assert_notices(text: &str) {
     let found = notices(text);
     let expected: Vec<_> = super::marks(text).collect();
     assert_eq!(found.len(), expected.len(), "{found:#?}");
@@ -45,12 +45,6 @@ fn what_has_no_effect_yet_is_said() {
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"
-         origin_as = 64500
-         rpki = \"warn\" #~ rpki: has no effect yet
-         [[rtr]] #~ rtr 127.0.0.1:8282: has no effect yet
-         address = \"127.0.0.1:8282\"
-         [bmp] #~ bmp: has no effect yet
-         listen = \"10.0.0.2:11019\"
          [metrics] #~ metrics: has no effect yet
          listen = \"127.0.0.1:9524\"
          [page] #~ page: has no effect yet

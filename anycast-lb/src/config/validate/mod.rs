@@ -8,6 +8,7 @@ mod node;
 mod pools;
 mod pops;
 mod quic;
+mod rpki;
 mod vips;
 
 use super::Overrides;
@@ -54,6 +55,8 @@ pub(super) fn validate(
     vips::check(&draft, role, report);
     quic::check(&draft, role, report);
     limits::check(&draft, report);
+    let rpki = rpki::rpki(&draft, role, report);
+    let bmp = rpki::bmp(&draft, role, report);
     let tls = control::tls(&draft.control, files, surroundings, report);
     let peers = control::peers(&draft.control, &node, &pop, report);
     let announcing = announce::announcing(&draft, role, files, report);
@@ -90,6 +93,8 @@ pub(super) fn validate(
         announcing,
         allowed_senders: draft.global.allowed_senders.into_iter().map(|n| n.value).collect(),
         hop_limits,
+        rpki,
+        bmp,
         metrics: draft.metrics,
     })
 }

@@ -43,6 +43,20 @@ pub struct Status {
     pub unresolved: Vec<Unresolved>,
     /// What on this host will bite.
     pub findings: Vec<HostFinding>,
+    /// What is wrong with how our prefixes are announced, here or elsewhere.
+    #[serde(default)]
+    pub alarms: Vec<AlarmRow>,
+}
+
+/// Something that is wrong now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmRow {
+    /// `rpki` or `hijack`.
+    pub kind: String,
+    /// `error` or `warning`.
+    pub severity: String,
+    /// A sentence.
+    pub text: String,
 }
 
 /// An attachment.

@@ -3,6 +3,7 @@
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::routes::Watches;
 use crate::control::remote;
 use crate::control::serve::{Limits, serve};
 use crate::control::server::{self, Api};
@@ -14,6 +15,7 @@ use crate::peers::driver;
 /// Tells systemd (`NOTIFY_SOCKET`), and serves the API from the first readiness on.
 pub struct Host {
     api: Api,
+    watches: Watches,
     /// Until it is served.
     waiting: Option<Served>,
 }
@@ -31,7 +33,8 @@ pub struct Served {
 impl Host {
     /// Will serve this.
     pub fn new(api: Api, served: Served) -> Self {
-        Host { api, waiting: Some(served) }
+        let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
+        Host { api, watches, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -53,13 +56,14 @@ impl HostPort for Host {
     fn ready(&mut self) {
         if let Some(Served { socket, remote, role }) = self.waiting.take() {
             tokio::spawn(serve(socket, server::router(self.api.clone()), Limits::default()));
-            let Api { daemon, peers, credentials } = self.api.clone();
+            let Api { daemon, peers, credentials, .. } = self.api.clone();
             if let Some(listener) = remote {
                 let router = server::remote_router(self.api.clone());
                 tokio::spawn(remote::serve(listener, credentials.clone(), router));
             }
             if role == Role::Ingress {
                 tokio::spawn(driver::run(peers, credentials, daemon));
+                self.watches.configure();
             }
         }
         tracing::info!("ready");
@@ -69,6 +73,7 @@ impl HostPort for Host {
     fn reloading(&mut self, begins: bool) {
         if !begins {
             self.read_certificates_again();
+            self.watches.configure();
             notify(&[NotifyState::Ready]);
             return;
         }
