@@ -111,7 +111,13 @@ async fn run<K: Clone + Ord + Send + Sync + 'static>(
                     let done = Some(Done { key, number: probe.number, result });
                     let teller = Teller { done, to: to.clone() };
                     let prepared = kit.get(&subject.check).cloned();
-                    tokio::spawn(one(teller, prepared, subject.target, probe.deadline, Arc::clone(&commands)));
+                    tokio::spawn(one(
+                        teller,
+                        prepared,
+                        subject.target,
+                        probe.deadline,
+                        Arc::clone(&commands),
+                    ));
                 }
             }
         }
@@ -214,5 +220,92 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Health, Timing};
+    use std::net::SocketAddr;
+    use tokio::net::TcpListener;
+
+    const TIMING: Timing = Timing {
+        interval: Duration::from_millis(200),
+        timeout: Duration::from_millis(200),
+        rise: 2,
+        fall: 2,
+    };
+
+    fn wanted(targets: &[SocketAddr], check: &Check) -> Vec<Wanted<SocketAddr, Subject>> {
+        let check = Arc::new(check.clone());
+        let subject = |target| Subject { check: Arc::clone(&check), target: Target::direct(target) };
+        targets.iter().map(|t| Wanted { key: *t, timing: TIMING, subject: subject(*t) }).collect()
+    }
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        (listener, address)
+    }
+
+    /// Verdicts until there is one over each of `count` backends.
+    async fn verdicts(out: &mut mpsc::Receiver<Verdicts<SocketAddr>>, count: usize) -> Verdicts<SocketAddr> {
+        let mut all = Verdicts::new();
+        while all.len() < count {
+            let next = tokio::time::timeout(Duration::from_secs(30), out.recv()).await;
+            all.extend(next.expect("verdicts in time").expect("a checker"));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn backends_come_up_go_down_and_are_forgotten() {
+        let (checker, mut out) = Checker::start();
+        let ((one, one_at), (_two, two_at)) = (listener().await, listener().await);
+        checker.set(wanted(&[one_at, two_at], &Check::Tcp));
+        let up = verdicts(&mut out, 2).await;
+        assert!(up.values().all(|change| change.health == Health::Up && change.reason.is_none()), "{up:?}");
+        drop(one);
+        let down = verdicts(&mut out, 1).await;
+        let change = down.get(&one_at).expect("a verdict over the one");
+        assert_eq!((down.len(), change.health), (1, Health::Down));
+        assert!(change.reason.as_ref().is_some_and(|r| r.as_str().contains("refused")), "{change:?}");
+        checker.set(wanted(&[two_at], &Check::Tcp));
+        checker.set(Vec::new());
+        drop(checker);
+        assert_eq!(out.recv().await, None, "the task ends");
+    }
+
+    #[tokio::test]
+    async fn what_fails_together_is_told_together_to_who_is_slow() {
+        let (checker, mut out) = Checker::start();
+        let mut listeners = Vec::new();
+        for _ in 0..50 {
+            listeners.push(listener().await);
+        }
+        let targets: Vec<SocketAddr> = listeners.iter().map(|(_, at)| *at).collect();
+        checker.set(wanted(&targets, &Check::Tcp));
+        verdicts(&mut out, 50).await;
+        listeners.clear();
+        let mut batches = Vec::new();
+        while batches.iter().map(Verdicts::len).sum::<usize>() < 50 {
+            batches.push(out.recv().await.expect("a checker"));
+            // Who takes a batch has something to do before the next.
+            tokio::time::sleep(TIMING.interval * 4).await;
+        }
+        // The first of all, one that waited in the channel, and the rest.
+        assert!(batches.len() <= 4, "{:?}", batches.iter().map(Verdicts::len).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_check_that_cannot_be_made_fails_and_says_why() {
+        let (checker, mut out) = Checker::start();
+        let (_listener, at) = listener().await;
+        let command = crate::probe::CommandCheck { command: vec!["/bin/true".into()], user: "root".into() };
+        checker.set(wanted(&[at], &Check::Command(command)));
+        let verdict = verdicts(&mut out, 1).await.remove(&at).expect("a verdict");
+        assert_eq!(verdict.health, Health::Down);
+        assert!(verdict.reason.is_some_and(|r| r.as_str().contains("is root")));
     }
 }

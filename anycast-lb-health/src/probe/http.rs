@@ -100,7 +100,9 @@ impl Driver {
 
     /// The name that the certificate must bear.
     fn server_name(&self, target: &Target) -> Result<ServerName<'static>, Reason> {
-        let Some(host) = &self.check.host else { return Ok(ServerName::IpAddress(target.address.ip().into())) };
+        let Some(host) = &self.check.host else {
+            return Ok(ServerName::IpAddress(target.address.ip().into()));
+        };
         let name = match host.parse::<hyper::http::uri::Authority>() {
             Ok(authority) => authority.host().trim_matches(['[', ']']).to_owned(),
             Err(_) => host.clone(),
@@ -114,7 +116,8 @@ impl Driver {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         target: &Target,
     ) -> Result<(), Reason> {
-        let failed = |e: hyper::Error| Reason::new(format_args!("HTTP with {}: {}", target.address, whole(&e)));
+        let failed =
+            |e: hyper::Error| Reason::new(format_args!("HTTP with {}: {}", target.address, whole(&e)));
         let (mut sender, connection) = http1::Builder::new()
             .max_headers(MOST_HEADERS)
             .max_buf_size(LONGEST_HEAD)
@@ -139,11 +142,7 @@ impl Driver {
         answer.await
     }
 
-    async fn judge(
-        &self,
-        response: Response<hyper::body::Incoming>,
-        target: &Target,
-    ) -> Result<(), Reason> {
+    async fn judge(&self, response: Response<hyper::body::Incoming>, target: &Target) -> Result<(), Reason> {
         let status = response.status().as_u16();
         if !self.check.expect.contains(&status) {
             return Err(Reason::new(format_args!("status {status}, expected {:?}", self.check.expect)));

@@ -12,8 +12,8 @@ use nix::sys::socket::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::socket::{mark, no_socket, not_reached};
 use super::Target;
+use super::socket::{mark, no_socket, not_reached};
 use crate::Reason;
 
 /// What the request carries beside its header, and what comes back.
@@ -117,7 +117,8 @@ fn is_reply(v6: bool, kind: Kind, packet: &[u8], token: &[u8; TOKEN]) -> bool {
 
 /// The Internet checksum (RFC 1071).
 fn checksum(message: &[u8]) -> u16 {
-    let mut sum: u32 = message.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0))).sum();
+    let mut sum: u32 =
+        message.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

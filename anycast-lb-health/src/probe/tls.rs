@@ -23,7 +23,9 @@ pub enum TlsError {
         problem: String,
     },
     /// The host has none.
-    #[error("this host has no certificate authorities; install ca-certificates, or name a file: ca = \"...\"")]
+    #[error(
+        "this host has no certificate authorities; install ca-certificates, or name a file: ca = \"...\""
+    )]
     NoSystemRoots,
     /// The library refused.
     #[error("TLS: {0}")]

@@ -105,7 +105,8 @@ impl<K: Clone + Ord, S: Clone + PartialEq> Schedule<K, S> {
             return self.queue.first().map(|(at, _)| *at);
         }
         // Full: only the net below probes under way may be due.
-        let probing = |(_, key): &&(Instant, K)| self.entries.get(key).is_some_and(|e| e.machine.is_probing());
+        let probing =
+            |(_, key): &&(Instant, K)| self.entries.get(key).is_some_and(|e| e.machine.is_probing());
         self.queue.iter().find(probing).map(|(at, _)| *at)
     }
 

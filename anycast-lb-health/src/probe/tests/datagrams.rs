@@ -59,7 +59,8 @@ async fn dns_waits_for_the_answer_to_its_own_query() {
 #[tokio::test]
 async fn a_datagram_is_answered_as_expected() {
     let ping = |answer: &str| Check::Udp(UdpCheck { payload: b"ping".to_vec(), answer: answer.into() });
-    let pong = answering(|payload| if payload == b"ping" { vec![b"pong 1".to_vec()] } else { Vec::new() }).await;
+    let pong =
+        answering(|payload| if payload == b"ping" { vec![b"pong 1".to_vec()] } else { Vec::new() }).await;
     assert_eq!(probe(&ping("pong"), &pong, LONG).await, Ok(()));
     assert_eq!(probe(&ping(""), &pong, LONG).await, Ok(()));
     let failure = probe(&ping("PONG"), &pong, LONG).await.unwrap_err();

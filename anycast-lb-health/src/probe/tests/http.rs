@@ -27,7 +27,8 @@ async fn says(answer: &'static str) -> SocketAddr {
             }
         }
         let head = head.to_lowercase();
-        let right = head.starts_with("get /healthz http/1.1\r\n") && head.contains("\r\nhost: www.example\r\n");
+        let right =
+            head.starts_with("get /healthz http/1.1\r\n") && head.contains("\r\nhost: www.example\r\n");
         let answer = if right { answer } else { "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n" };
         let _ = stream.write_all(answer.as_bytes()).await;
         // Until the probe has gone: what it judges is the answer, not the end of the connection.
@@ -46,10 +47,7 @@ async fn status_and_body_decide() {
     assert_eq!(ask(check(), ok).await, Ok(()));
     let wants = |body: &str| HttpCheck { body: Some(body.to_owned()), ..check() };
     assert_eq!(ask(wants("well"), ok).await, Ok(()));
-    assert_eq!(
-        ask(wants("ill"), ok).await,
-        Err("the body (9 bytes) does not contain \"ill\"".to_owned())
-    );
+    assert_eq!(ask(wants("ill"), ok).await, Err("the body (9 bytes) does not contain \"ill\"".to_owned()));
     let down = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(ask(check(), down).await, Err("status 503, expected [200]".to_owned()));
     assert_eq!(ask(HttpCheck { expect: vec![200, 503], ..check() }, down).await, Ok(()));
@@ -85,6 +83,7 @@ async fn hanging_and_dripping_servers_fail_in_time() {
     // A byte now and then, in the head or in the body: each is progress, and it is never enough.
     let dripping = |start: &'static str| {
         server(move |mut stream| async move {
+            let _ = stream.read(&mut [0; 1000]).await;
             let _ = stream.write_all(start.as_bytes()).await;
             while stream.write_all(b"x").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -103,7 +102,7 @@ async fn hanging_and_dripping_servers_fail_in_time() {
 async fn endless_heads_and_bodies_are_cut_off() {
     for (start, more, reason) in [
         ("HTTP/1.1 200 OK\r\n\r\n", "x", "the body is longer than 65536 bytes"),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "1\r\nx\r\n", "the body is longer than"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "1\r\nx\r\n", "HTTP with"),
         ("HTTP/1.1 200 OK\r\n", "x-header: more\r\n", "HTTP with"),
         ("HTTP/1.1 200 OK\r\nx-header: ", "x", "HTTP with"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;", "x", "HTTP with"),
@@ -114,6 +113,7 @@ async fn endless_heads_and_bodies_are_cut_off() {
             let counter = Arc::clone(&counter);
             async move {
                 let block = more.repeat(4096 / more.len());
+                let _ = stream.read(&mut [0; 1000]).await;
                 let _ = stream.write_all(start.as_bytes()).await;
                 while stream.write_all(block.as_bytes()).await.is_ok() {
                     counter.fetch_add(block.len(), Ordering::Relaxed);

@@ -69,7 +69,7 @@ async fn nobody_who_answers_a_syn_is_a_failure_in_time() {
         held.push(stream);
     }
     let hung = probe(&Check::Tcp, &target, SHORT).await.unwrap_err();
-    assert_eq!(hung, "no success within 299 ms".replace("299", &hung[18..21]));
+    assert!(hung.starts_with("no success within "), "{hung}");
 }
 
 #[tokio::test]
@@ -89,21 +89,15 @@ async fn a_probe_leaves_no_port_behind() {
 
 #[tokio::test]
 async fn probes_are_bound_and_marked_as_asked() {
-    let (tell, mut heard) = tokio::sync::mpsc::channel(1);
-    let address = server(move |stream| {
-        let tell = tell.clone();
-        async move {
-            let _ = tell.send(stream.peer_addr().expect("a peer").ip()).await;
-        }
-    })
-    .await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
     let source = "127.9.8.7".parse().expect("an address");
     let target = Target { source: Some(source), ..Target::direct(address) };
     assert_eq!(probe(&Check::Tcp, &target, LONG).await, Ok(()));
-    assert_eq!(heard.recv().await, Some(source));
+    assert_eq!(listener.accept().await.expect("the probe").1.ip(), source);
 
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
-    match super::socket::mark(&socket, &Target { mark: Some(0xa1b0_0007), ..target }) {
+    match socket::mark(&socket, &Target { mark: Some(0xa1b0_0007), ..target }) {
         Ok(()) => {
             let mark = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::Mark);
             assert_eq!(mark, Ok(0xa1b0_0007));

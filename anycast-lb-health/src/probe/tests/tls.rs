@@ -105,7 +105,8 @@ async fn who_speaks_no_tls_fails() {
 #[test]
 fn files_without_authorities_are_refused() {
     let empty = tempfile::NamedTempFile::new().unwrap();
-    for (path, problem) in [(empty.path(), "holds no certificate"), ("/nonexistent".as_ref(), "No such file")] {
+    for (path, problem) in [(empty.path(), "holds no certificate"), ("/nonexistent".as_ref(), "No such file")]
+    {
         let check = HttpCheck { tls: Some(Verify::Ca(path.to_owned())), ..check() };
         let error = Prepared::new(&Check::Http(check)).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
