@@ -37,3 +37,11 @@ pub const VERSION: u32 = 2;
 /// Version of the flow hash and of the table algorithms: nodes that disagree on it place flows
 /// differently.
 pub const PLACEMENT: u32 = 1;
+
+/// Mark (`SO_MARK`) of the packets of health checks that are to be sent through the tunnel as client
+/// traffic is: its lower half is the number of the backend ([`MemberNumber`]) that is meant, its upper half
+/// says that it is such a mark.
+pub const HEALTH_MARK: u32 = 0xa1b0_0000;
+
+/// The bits of a mark that say that it is one of [`HEALTH_MARK`].
+pub const HEALTH_MARK_MASK: u32 = 0xffff_0000;

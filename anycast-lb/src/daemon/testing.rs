@@ -60,6 +60,7 @@ pub fn config() -> Config {
             drain_timeout: Duration::from_secs(1800),
             backends: vec![backend(11), backend(12)],
             quic: None,
+            health: Default::default(),
         }],
         vips: vec![Vip {
             key: vip_key(),

@@ -12,10 +12,12 @@ use anycast_lb_common::abi::FlowKeys;
 use ipnet::IpNet;
 
 mod flow_hash;
+mod health;
 mod quic;
 mod vip_key;
 
 pub use flow_hash::FlowHash;
+pub use health::{AllDown, HealthCheck, PoolHealth, Via};
 pub use quic::{Quic, ServerId, default_server_id};
 pub use vip_key::VipKeyError;
 
@@ -211,6 +213,8 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// How connection IDs name its servers; none = no VIP of QUIC leads here.
     pub quic: Option<Quic>,
+    /// How its backends are checked, and what follows.
+    pub health: PoolHealth,
 }
 
 /// Protocol of a VIP.

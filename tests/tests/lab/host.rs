@@ -76,6 +76,7 @@ fn config(role: Role) -> Config {
         drain_timeout: Duration::from_secs(1800),
         backends: vec![backend],
         quic: None,
+        health: Default::default(),
     };
     Config {
         role,

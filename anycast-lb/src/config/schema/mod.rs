@@ -3,6 +3,7 @@
 
 mod control;
 mod global;
+mod health;
 mod later;
 mod pool;
 mod quic;
@@ -74,7 +75,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         only_in_main(&section);
     }
     global::interfaces(&section, &mut draft.interfaces);
-    pool::read(&section, report, &mut draft.pools);
+    pool::read(&section, &mut draft.pools);
     vip::read(&section, report, &mut draft.vips);
     control::peers(&section, &mut draft.control.peers);
     later::entries(&section, report, &mut draft.prefixes);

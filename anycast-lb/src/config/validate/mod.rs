@@ -2,6 +2,7 @@
 //! that must fit. The result obeys every rule of the language.
 
 mod control;
+mod health;
 mod limits;
 mod node;
 mod pools;
@@ -49,6 +50,7 @@ pub(super) fn validate(
     pools::check(&draft.pools, &pop, report);
     if role == Some(Role::Ingress) {
         pops::check(&draft, &pop, report);
+        health::check(&draft, files, surroundings, report);
     }
     vips::check(&draft, role, report);
     quic::check(&draft, role, report);
@@ -80,7 +82,7 @@ pub(super) fn validate(
         },
         instance,
         pools: match role {
-            Role::Ingress => draft.pools.into_iter().map(|pool| finished_pool(pool, &draft.vips)).collect(),
+            Role::Ingress => draft.pools.into_iter().map(|pool| finished_pool(pool, &draft.vips, files)).collect(),
             Role::Backend => Vec::new(),
         },
         vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),
@@ -91,9 +93,14 @@ pub(super) fn validate(
     })
 }
 
-fn finished_pool(pool: super::schema::PoolDraft, vips: &[super::schema::VipDraft]) -> Pool {
+fn finished_pool(
+    pool: super::schema::PoolDraft,
+    vips: &[super::schema::VipDraft],
+    files: &[SourceFile],
+) -> Pool {
     Pool {
         quic: quic::finished(&pool, vips),
+        health: health::finished(&pool, files),
         name: pool.name,
         encapsulation: pool.encapsulation,
         table: pool.table,
