@@ -154,7 +154,8 @@ impl Core {
             Event::Terminate => self.terminate(&mut out),
             Event::Prepared(result) => self.prepared(now, result, &mut out),
             Event::Health(report) => self.health(report),
-            Event::Listed(joins) => self.listed(&joins, &mut out),
+            Event::Checked(verdicts) => self.checked(verdicts),
+            Event::Listed(joins) => self.listed(now, &joins, &mut out),
             Event::Flows(answers) => self.flows(now, &answers, &mut out),
             Event::Applied(result) => {
                 if let Some(result) = self.adjusted(now, result, &mut out) {
@@ -307,6 +308,7 @@ impl Core {
         self.serving = true;
         self.adjuster.staged = None;
         out.push(Action::Ready);
+        self.set_checks(out);
         // Answers that came while the tables were being filled.
         self.tell_next_hops(&Arc::clone(&self.config), out);
     }
@@ -336,6 +338,7 @@ impl Core {
                 }
                 self.forget_targets(out);
                 self.tell_next_hops(&Arc::clone(&self.config), out);
+                self.set_checks(out);
                 let outcome = Outcome { generation: self.generation, differences, files, warnings };
                 finish(&order, Ok(outcome), out);
             }

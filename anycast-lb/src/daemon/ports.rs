@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anycast_lb_common::abi::{Counter, Verdict};
+use anycast_lb_common::abi::{Counter, MemberNumber, Verdict};
+use anycast_lb_health::checker::Subject;
+use anycast_lb_health::schedule::Wanted;
 
 use super::Failure;
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Trace};
 use crate::host::Finding;
-use crate::membership::{InForce, Remaining};
+use crate::membership::{InForce, Key, Remaining};
 use crate::model::{Config, Interface, VipKey};
 use crate::neighbour::Resolution;
 
@@ -53,6 +55,9 @@ pub trait DataplanePort: Send {
     /// # Errors
     /// The maps cannot be written.
     fn set_locals(&mut self, locals: &[IpAddr]) -> Result<(), Failure>;
+
+    /// The numbers by which the maps know the backends of pools; those that are in no table have none.
+    fn member_numbers(&self) -> BTreeMap<Key, MemberNumber>;
 
     /// Counters of all verdicts.
     ///
@@ -136,6 +141,12 @@ pub trait FlowsPort: Send {
     /// How many flows a draining backend still has, as far as is known without waiting for it; none
     /// if it cannot be asked.
     fn remaining_flows(&mut self, backend: IpAddr) -> Option<Remaining>;
+}
+
+/// The checks of the backends' health.
+pub trait HealthPort: Send {
+    /// These checks are made, and no others. Verdicts come as events; those of checks that go on stay as they are.
+    fn set_checks(&mut self, checks: Vec<Wanted<Key, Subject>>);
 }
 
 /// The service manager and the API socket: who waits to be told.

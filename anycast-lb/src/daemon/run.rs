@@ -1,16 +1,18 @@
 //! The loop: event → [`Core::step`] → actions → drivers, until told to leave.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use anycast_lb_health::Change as Verdict;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
 use super::core::{Action, Core, Event, HealthReport, Order, Origin, Outcome, Ticket};
-use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, ResolverPort};
+use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HealthPort, HostPort, ResolverPort};
 use crate::dataplane::Start;
-use crate::membership::{Health, Join};
+use crate::health::wanted;
+use crate::membership::{Health, Join, Key};
 use crate::neighbour::Event as NeighbourEvent;
 
 /// Requests that may wait before callers are slowed down.
@@ -35,6 +37,8 @@ pub struct Drivers {
     pub resolver: Box<dyn ResolverPort>,
     /// What backends hold.
     pub flows: Box<dyn FlowsPort>,
+    /// Checks of backends.
+    pub health: Box<dyn HealthPort>,
     /// Service manager and API.
     pub host: Box<dyn HostPort>,
 }
@@ -61,6 +65,7 @@ type Inspection = Box<dyn FnOnce(&mut View<'_>) + Send>;
 enum Request {
     Change { order: Order, reply: oneshot::Sender<Result<Outcome, Failure>> },
     Health { report: HealthReport, reply: oneshot::Sender<Result<Outcome, Failure>> },
+    Checked(BTreeMap<Key, Verdict>),
     Listed(Vec<Join>),
     Inspect(Inspection),
 }
@@ -116,6 +121,14 @@ impl Handle {
         let request = Request::Health { report, reply };
         self.requests.send(request).await.map_err(|_| Failure::unavailable())?;
         answer.await.map_err(|_| Failure::unavailable())?
+    }
+
+    /// Tells what the checks of these backends have come to. Verdicts that wait are put in force together.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn checked(&self, verdicts: BTreeMap<Key, Verdict>) -> Result<(), Failure> {
+        self.requests.send(Request::Checked(verdicts)).await.map_err(|_| Failure::unavailable())
     }
 
     /// Tells that all other nodes know of these joins, and list the backends.
@@ -204,6 +217,7 @@ impl Daemon {
                     order.origin = Origin::Caller(self.ticket(reply));
                     Event::Order(order)
                 }
+                Wake::Request(Request::Checked(verdicts)) => Event::Checked(verdicts),
                 Wake::Request(Request::Listed(joins)) => Event::Listed(joins),
                 Wake::Request(Request::Health { mut report, reply }) => {
                     report.ticket = Some(self.ticket(reply));
@@ -284,6 +298,11 @@ impl Drivers {
             }
             Action::Commit => return Some(Event::Committed(self.config.commit())),
             Action::Discard => self.config.discard(),
+            Action::SetChecks(config) => {
+                let numbers = self.dataplane.member_numbers();
+                let number = |pool: &str, backend| numbers.get(&(pool.to_owned(), backend)).copied();
+                self.health.set_checks(wanted(&config, number));
+            }
             Action::SetTargets(targets) => self.resolver.set_targets(targets),
             Action::SetNextHop(backend, resolution) => {
                 if let Err(failure) = self.dataplane.set_next_hop(backend, &resolution) {

@@ -5,14 +5,19 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, Encap, MemberNumber, VERDICTS, Verdict};
 
-use super::ports::{Change, ConfigPort, DataplanePort, FlowsPort, HostPort, Owners, ResolverPort};
+use anycast_lb_health::checker::Subject;
+use anycast_lb_health::schedule::Wanted;
+
+use super::ports::{
+    Change, ConfigPort, DataplanePort, FlowsPort, HealthPort, HostPort, Owners, ResolverPort,
+};
 use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
-use crate::membership::{InForce, Others, Remaining};
+use crate::membership::{InForce, Key, Others, Remaining};
 use crate::model::{
     Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool, Protocol,
     Role, Seed, TableKind, Vip, VipKey, XdpMode,
@@ -113,6 +118,8 @@ pub struct World {
     pub next_hops: BTreeMap<IpAddr, Resolution>,
     /// Backends whose next hop is followed.
     pub targets: Vec<IpAddr>,
+    /// Checks that are made.
+    pub checks: Vec<Wanted<Key, Subject>>,
     /// Names of calls that fail: `prepare`, `apply`, `attach`, `commit`; each entry fails once.
     pub failing: Vec<&'static str>,
     prepared: Option<Config>,
@@ -156,6 +163,7 @@ impl Fake {
             resolver: Box::new(self.clone()),
             host: Box::new(self.clone()),
             flows: Box::new(self.clone()),
+            health: Box::new(self.clone()),
         }
     }
 }
@@ -194,6 +202,13 @@ impl DataplanePort for Fake {
 
     fn set_locals(&mut self, _: &[IpAddr]) -> Result<(), Failure> {
         self.world().call("set_locals")
+    }
+
+    fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
+        let world = self.world();
+        let pools = world.applied.iter().flat_map(|config| &config.pools);
+        let keys = pools.flat_map(|p| p.backends.iter().map(|b| (p.name.clone(), b.address)));
+        keys.zip(1..).collect()
     }
 
     fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {
@@ -294,6 +309,12 @@ impl ConfigPort for Fake {
 impl ResolverPort for Fake {
     fn set_targets(&mut self, targets: Vec<IpAddr>) {
         self.world().targets = targets;
+    }
+}
+
+impl HealthPort for Fake {
+    fn set_checks(&mut self, checks: Vec<Wanted<Key, Subject>>) {
+        self.world().checks = checks;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config_files;
 pub mod flows;
+mod health;
 mod history_file;
 mod host;
 mod kernel;
@@ -66,12 +67,14 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         }
     );
     let (handle, requests) = Handle::new();
+    let health = health::Checks::start(handle.clone());
     let api = Api { daemon: handle, peers: Peers::default(), credentials };
     let drivers = Drivers {
         dataplane: Box::new(kernel::Kernel::new(dataplane, history)),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
         flows: Box::new(flows::Others(api.peers.clone())),
+        health: Box::new(health),
         host: Box::new(host::Host::new(api, host::Served { socket: listener, remote, role: config.role })),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());

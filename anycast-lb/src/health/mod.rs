@@ -7,4 +7,4 @@ mod wanted;
 
 pub use place::{Place, place};
 pub use servable::{Servable, servable};
-pub use wanted::{CheckKey, wanted};
+pub use wanted::wanted;

@@ -30,8 +30,22 @@ impl Servable {
     /// What this says concerns announcements alone. The data plane forwards what arrives in any case; where no
     /// backend is healthy, as if all were.
     pub fn is_servable(&self) -> bool {
-        let enough = self.healthy >= usize::from(self.minimum);
-        enough || (self.all_down == AllDown::KeepServing && self.active > 0)
+        self.is_enough() || (self.all_down == AllDown::KeepServing && self.active > 0)
+    }
+
+    /// Whether enough backends are healthy.
+    pub fn is_enough(&self) -> bool {
+        self.healthy >= usize::from(self.minimum)
+    }
+
+    /// The word of API and command line: `healthy`, `kept` (too few are healthy, and it is served all the same)
+    /// or `down`.
+    pub fn word(&self) -> &'static str {
+        match (self.is_enough(), self.is_servable()) {
+            (true, _) => "healthy",
+            (false, true) => "kept",
+            (false, false) => "down",
+        }
     }
 
     /// Whether checks have proved what [`Self::is_servable`] says. A daemon that has just started waits for
@@ -46,7 +60,7 @@ impl fmt::Display for Servable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Servable { healthy, active, minimum, .. } = self;
         write!(f, "{healthy} of {active} backends healthy, {minimum} needed")?;
-        match (self.is_servable(), healthy >= &usize::from(*minimum)) {
+        match (self.is_servable(), self.is_enough()) {
             (true, true) => Ok(()),
             (true, false) => f.write_str(": kept serving"),
             (false, _) => f.write_str(": cannot be served"),

@@ -9,17 +9,15 @@ use anycast_lb_health::probe::Target;
 use anycast_lb_health::schedule::Wanted;
 
 use super::place;
+use crate::membership::Key;
 use crate::model::{Config, Role, Via};
-
-/// Whose check it is: the pool's name and the backend's address.
-pub type CheckKey = (String, IpAddr);
 
 /// One check for each backend of a pool that has checks. `number` is what the data plane calls a backend of a
 /// pool: one that it does not know has been drained, or is not there yet, and is not checked.
 pub fn wanted(
     config: &Config,
     number: impl Fn(&str, IpAddr) -> Option<MemberNumber>,
-) -> Vec<Wanted<CheckKey, Subject>> {
+) -> Vec<Wanted<Key, Subject>> {
     let mut out = Vec::new();
     if config.role != Role::Ingress {
         return out;
@@ -73,7 +71,7 @@ mod tests {
     fn targets(config: &Config) -> Vec<(IpAddr, String, Option<u32>)> {
         // 10.0.0.12 is in no table.
         let number = |pool: &str, address| (pool == "web" && address == backend_address(11)).then_some(7);
-        let target = |w: Wanted<CheckKey, Subject>| {
+        let target = |w: Wanted<Key, Subject>| {
             let target = w.subject.target;
             assert_eq!(w.key, ("web".to_owned(), target.backend));
             (target.backend, target.address.to_string(), target.mark)

@@ -45,7 +45,15 @@ impl<'a> Section<'a> {
         separator: &'static str,
         report: &'a Report<'a>,
     ) -> Self {
-        Section { table, spot, path, separator, report, known: RefCell::default(), all_known: Cell::new(false) }
+        Section {
+            table,
+            spot,
+            path,
+            separator,
+            report,
+            known: RefCell::default(),
+            all_known: Cell::new(false),
+        }
     }
 
     /// Gives the section a name for messages, `pool "web"`; its keys follow after a space.

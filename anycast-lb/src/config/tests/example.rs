@@ -57,7 +57,6 @@ fn it_is_valid() {
 fn what_of_it_has_no_effect_is_said() {
     let notices = load_example().notices;
     for key in [
-        "pool \"web\" health",
         "vip 203.0.113.53:53/udp identity",
         "prefix 203.0.113.0/24 announce",
         "bgp",

@@ -282,7 +282,7 @@ fn sections_of_later_work_are_checked_too() {
          [[pool]]
          name = \"web\"
          [pool.health]
-         type = \"htp\" #~ did you mean \"http\"?
+         type = \"http\"
          path = \"healthz\" #~ begin it with /
          expect = [200, 1000] #~ expect: 1000 is out of range
          ",

@@ -82,7 +82,9 @@ pub(super) fn validate(
         },
         instance,
         pools: match role {
-            Role::Ingress => draft.pools.into_iter().map(|pool| finished_pool(pool, &draft.vips, files)).collect(),
+            Role::Ingress => {
+                draft.pools.into_iter().map(|pool| finished_pool(pool, &draft.vips, files)).collect()
+            }
             Role::Backend => Vec::new(),
         },
         vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),

@@ -1,5 +1,6 @@
 //! Orders of events against fakes that remember.
 
+mod health;
 mod membership;
 mod orders;
 

@@ -1,13 +1,16 @@
 //! What the core is told and what it wants done.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use anycast_lb_health::Change as Verdict;
 
 use super::HealthReport;
 use crate::daemon::Failure;
 use crate::daemon::diff::Difference;
 use crate::daemon::ports::Change;
-use crate::membership::{InForce, Join, Remaining};
+use crate::membership::{InForce, Join, Key, Remaining};
 use crate::model::{Config, Interface};
 use crate::neighbour::{Event as NeighbourEvent, Resolution};
 
@@ -60,6 +63,8 @@ pub enum Event {
     Neighbour(NeighbourEvent),
     /// Somebody has looked at a backend.
     Health(HealthReport),
+    /// The checks have come to other verdicts on these backends, of which each is the last.
+    Checked(BTreeMap<Key, Verdict>),
     /// All other nodes know of these joins, and list the backends.
     Listed(Vec<Join>),
     /// Answer to [`Action::AskFlows`], from those that gave one.
@@ -93,6 +98,8 @@ pub enum Action {
     Apply(Box<InForce>),
     /// Ask these backends how many flows they have; answered by [`Event::Flows`].
     AskFlows(Vec<IpAddr>),
+    /// Make the checks of this configuration, which is in force.
+    SetChecks(Arc<Config>),
     /// Attach to these interfaces; answered by [`Event::Attached`].
     Attach(Vec<Interface>),
     /// Write the prepared change; answered by [`Event::Committed`].
