@@ -86,8 +86,17 @@ impl Pool {
 }
 
 fn render_list(answer: &Pools) -> String {
-    let mut table =
-        Table::new(&["POOL", "ENCAP", "TABLE", ">SLOTS", ">VIPS", ">BACKENDS", ">ACTIVE", "SERVICE", "OWNERS"]);
+    let mut table = Table::new(&[
+        "POOL",
+        "ENCAP",
+        "TABLE",
+        ">SLOTS",
+        ">VIPS",
+        ">BACKENDS",
+        ">ACTIVE",
+        "SERVICE",
+        "OWNERS",
+    ]);
     for pool in &answer.pools {
         table.row([
             Cell::from(&pool.pool),

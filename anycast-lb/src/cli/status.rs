@@ -163,7 +163,13 @@ mod tests {
             }],
             config_files: vec!["/etc/anycast-lb/config.toml".into()],
             notices: vec!["rescue has no effect".into()],
-            pools: vec![PoolFingerprint { pool: "web".into(), backends: 2, active: 2, service: "healthy".into(), owners: "00c0ffee".into() }],
+            pools: vec![PoolFingerprint {
+                pool: "web".into(),
+                backends: 2,
+                active: 2,
+                service: "healthy".into(),
+                owners: "00c0ffee".into(),
+            }],
             members: vec![MemberStatus {
                 pool: "web".into(),
                 address: [10, 0, 0, 13].into(),

@@ -7,6 +7,7 @@ mod encapsulation;
 mod errors;
 mod explain;
 mod fragments;
+mod health;
 mod host;
 mod hostile_hops;
 mod instances;

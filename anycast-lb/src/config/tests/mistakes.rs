@@ -56,6 +56,7 @@ fn unknown_keys_with_the_nearest_known_one() {
          colour = 1 #~ pool \"web\" colour: unknown key | known here: name,
          [pool.health]
          type = \"tcp\"
+         port = 80
          intervall = \"2s\" #~ pool \"web\" health.intervall | did you mean `interval`?
          [[pool.backend]]
          address = \"10.0.0.11\"
