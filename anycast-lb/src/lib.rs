@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod flows;
 pub mod frame;
+pub mod health;
 pub mod host;
 pub mod membership;
 pub mod model;

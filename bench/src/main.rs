@@ -6,6 +6,7 @@ mod cases;
 mod control;
 mod end_to_end;
 mod frames;
+mod health;
 mod measure;
 mod nodes;
 mod place;
@@ -55,6 +56,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let object = fs::read(&path).with_context(|| format!("{}: cargo xtask bpf builds it", path.display()))?;
     let directory = place::enter()?;
     let control = control::measure(arguments, &directory)?;
+    let health = health::measure(arguments)?;
     let cpu = measure::stay_on(arguments.cpu)?;
 
     let began = Instant::now();
@@ -79,7 +81,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let summaries = statistics::summarise(&figures);
     let circumstances = circumstances(arguments, cpu);
-    let table = report::markdown(&summaries, &circumstances) + &control.markdown();
+    let table = report::markdown(&summaries, &circumstances) + &control.markdown() + &health.markdown();
     println!("\n{table}");
     for (name, text) in [("table.md", &table), ("plot.svg", &report::svg(&summaries, &circumstances))] {
         let path = bench_dir().join(name);
@@ -89,6 +91,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json {
         let mut json = report::json(&summaries);
         control.add_to(&mut json);
+        health.add_to(&mut json);
         println!("{json}");
     }
     Ok(())

@@ -224,6 +224,7 @@ fn pool(name: &str, backends: impl Iterator<Item = Backend>) -> Pool {
         drain_timeout: Duration::ZERO,
         backends: backends.collect(),
         quic: None,
+        health: Default::default(),
     }
 }
 

@@ -57,7 +57,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench --json | tail -n 1
   cargo xtask bench --case v4 --rounds 30
-  cargo xtask bench --case table- --case change- --case memory     (the control plane)
+  cargo xtask bench --case table- --case change- --case memory --case health-     (the control plane)
   cargo xtask bench --peer katran=/sys/fs/bpf/katran
   cargo xtask bench --end-to-end
   cargo xtask bench --end-to-end=3 --case udp
@@ -68,8 +68,9 @@ left out, which is said. Nothing is sent anywhere; with --end-to-end, nothing
 beyond network namespaces that are removed at the end.
 
 Names of cases: those of the packets, and of the control plane table-BACKENDS,
-change-VIPSxBACKENDS-KIND and memory. --json gives the latter beside \"cases\", as
-\"control\" (milliseconds) and \"memory\" (bytes).
+change-VIPSxBACKENDS-KIND, memory and health-BACKENDS-TYPE. --json gives the latter
+beside \"cases\", as \"control\" (milliseconds), \"memory\" (bytes) and \"health\"
+(percent of a core).
 
 The table and the plot are written to target/bench/; docs/PERFORMANCE.md says
 how it is measured.";

@@ -45,10 +45,11 @@ pub enum Backend {
         anycast-lb backend drain 10.0.0.13 --pool web\n  \
         anycast-lb backend drain 10.0.0.13 --wait --timeout 60s && reboot")]
     Drain(Drain),
-    /// Say how a backend is; holds until it is said otherwise or the daemon starts anew
+    /// Say how a backend is, whatever its checks say; holds until it is taken back or the daemon starts anew
     #[command(after_help = "Examples:\n  \
         anycast-lb backend health 10.0.0.13 down\n  \
-        anycast-lb backend health 10.0.0.13 unknown --pool web")]
+        anycast-lb backend health 10.0.0.13 unknown --pool web    (takes it back: the checks decide again)\n\n\
+        What is said counts more than any check. Without checks, `unknown` counts as healthy.")]
     Health(Health),
     /// Give a drained backend new flows again
     #[command(after_help = "Example:\n  anycast-lb backend undrain 10.0.0.13")]

@@ -86,8 +86,17 @@ impl Pool {
 }
 
 fn render_list(answer: &Pools) -> String {
-    let mut table =
-        Table::new(&["POOL", "ENCAP", "TABLE", ">SLOTS", ">VIPS", ">BACKENDS", ">ACTIVE", "OWNERS"]);
+    let mut table = Table::new(&[
+        "POOL",
+        "ENCAP",
+        "TABLE",
+        ">SLOTS",
+        ">VIPS",
+        ">BACKENDS",
+        ">ACTIVE",
+        "SERVICE",
+        "OWNERS",
+    ]);
     for pool in &answer.pools {
         table.row([
             Cell::from(&pool.pool),
@@ -97,6 +106,7 @@ fn render_list(answer: &Pools) -> String {
             pool.vips.into(),
             pool.backends.into(),
             if pool.active == 0 { Cell::judged("0", false) } else { pool.active.into() },
+            service_cell(&pool.service),
             Cell::from(&pool.owners),
         ]);
     }
@@ -106,7 +116,7 @@ fn render_list(answer: &Pools) -> String {
 fn render_detail(answer: &PoolDetail) -> String {
     let row = &answer.row;
     let heading = format!(
-        "pool {}: {}, {} table of {} slots, {}, owners {}\n\n",
+        "pool {}: {}, {} table of {} slots, {}, owners {}\n",
         row.pool,
         row.encapsulation,
         row.table,
@@ -114,7 +124,39 @@ fn render_detail(answer: &PoolDetail) -> String {
         counted(row.vips, "VIP"),
         row.owners
     );
-    heading + &render_members(&answer.members, false)
+    let enough = match row.service.as_str() {
+        "healthy" => String::new(),
+        "kept" => format!(", too few ({} needed): served as if all were healthy", row.minimum_healthy),
+        _ => format!(", too few ({} needed): not to be announced", row.minimum_healthy),
+    };
+    let check = row.check.as_deref().unwrap_or("none");
+    let health = format!("checks: {check}\nhealthy: {} of {}{enough}\n\n", row.active, row.backends);
+    heading + &health + &render_members(&answer.members, false) + &render_failures(&answer.members)
+}
+
+/// Why those that are down are.
+fn render_failures(members: &[BackendRow]) -> String {
+    let down = members.iter().filter(|m| m.health == "down");
+    let line = |m: &BackendRow| {
+        let time = m.health_seconds.map_or_else(String::new, |s| format!(" for {}", time_left(s)));
+        let why = match (m.health_by.as_deref(), m.last_failure.as_deref()) {
+            (Some("hand"), _) => "somebody said so (to end that: backend health ADDRESS unknown)",
+            (_, Some(reason)) => reason,
+            _ => "no reason is known",
+        };
+        format!("{} is down{time}: {why}\n", m.address)
+    };
+    let lines: String = down.map(line).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
+/// Whether a pool is served, painted.
+pub(super) fn service_cell(service: &str) -> Cell {
+    match service {
+        "healthy" => Cell::judged(service, true),
+        "kept" => Cell::notable(service),
+        _ => Cell::judged(service, false),
+    }
 }
 
 /// Members of one pool, or (`with_pool`) of several.
@@ -203,6 +245,9 @@ mod tests {
             configured: state.into(),
             seconds_left: (state == "draining").then_some(1741),
             health: "unknown".into(),
+            health_by: None,
+            health_seconds: None,
+            last_failure: None,
             remaining: (state == "draining").then_some(7),
             pop: None,
             server_id: None,
@@ -225,6 +270,9 @@ mod tests {
                 vips: 1,
                 backends: 2,
                 active: 1,
+                service: "healthy".into(),
+                minimum_healthy: 1,
+                check: Some("tcp via direct".into()),
                 owners: "00c0ffee".into(),
             },
             members: vec![
@@ -243,11 +291,29 @@ mod tests {
         let text = anstream::adapter::strip_str(&render_detail(&answer)).to_string();
         assert_eq!(
             text,
-            "pool web: gue, rendezvous table of 1024 slots, 1 VIP, owners 00c0ffee\n\n\
+            "pool web: gue, rendezvous table of 1024 slots, 1 VIP, owners 00c0ffee\n\
+             checks: tcp via direct\nhealthy: 1 of 2\n\n\
              BACKEND    WEIGHT  STATE                        SHARE  PACKETS  BYTES  NEXT HOP\n\
              10.0.0.11     100  active                     50.00 %        6    600  02:00:00:00:00:0b on eth0\n\
              10.0.0.12     100  draining, 7 flows, 30 min  50.00 %        6    600  none: no route\n"
         );
+    }
+
+    #[test]
+    fn who_is_down_is_told_why() {
+        let mut row = member(11, "active", NextHopStatus::Pending { reason: String::new() });
+        row.health = "down".into();
+        row.health_by = Some("check".into());
+        row.health_seconds = Some(75);
+        row.last_failure = Some("status 503, expected [200]".into());
+        assert_eq!(
+            render_failures(std::slice::from_ref(&row)),
+            "\n10.0.0.11 is down for 75 s: status 503, expected [200]\n"
+        );
+        row.health_by = Some("hand".into());
+        assert!(render_failures(std::slice::from_ref(&row)).contains("somebody said so"));
+        row.health = "up".into();
+        assert_eq!(render_failures(&[row]), "");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::error::CliError;
-use super::pool::time_left;
+use super::pool::{service_cell, time_left};
 use super::table::{Cell, LINE, Table, wrap};
 use crate::control::api::{self, AlarmRow, HostFinding};
 
@@ -51,25 +51,34 @@ fn render(s: &api::Status) -> String {
     out.push_str(&interfaces.render("attached to no interface"));
 
     if s.role == "ingress" {
-        let mut pools = Table::new(&["POOL", ">BACKENDS", "OWNERS"]);
+        let mut pools = Table::new(&["POOL", ">BACKENDS", ">ACTIVE", "SERVICE", "OWNERS"]);
         for p in &s.pools {
-            pools.row([Cell::from(&p.pool), p.backends.into(), Cell::from(&p.owners)]);
+            pools.row([
+                Cell::from(&p.pool),
+                p.backends.into(),
+                p.active.into(),
+                service_cell(&p.service),
+                Cell::from(&p.owners),
+            ]);
         }
         out.push('\n');
         out.push_str(&pools.render("no pools"));
     }
     if !s.members.is_empty() {
-        let mut members = Table::new(&["POOL", "BACKEND", "STATE", "HEALTH", "LEFT"]);
+        let mut members = Table::new(&["POOL", "BACKEND", "STATE", "HEALTH", "LEFT", "REASON"]);
         for m in &s.members {
             let flows = m.remaining.map(|flows| format!("{flows} flows"));
             let left: Vec<String> = flows.into_iter().chain(m.seconds_left.map(time_left)).collect();
-            let health = if m.health == "down" { Cell::judged("down", false) } else { Cell::from(&m.health) };
+            let by_hand = if m.health_by.as_deref() == Some("hand") { ", by hand" } else { "" };
+            let health = format!("{}{by_hand}", m.health);
+            let health = if m.health == "down" { Cell::judged(health, false) } else { Cell::from(health) };
             members.row([
                 Cell::from(&m.pool),
                 Cell::from(m.address),
                 Cell::notable(&m.state),
                 health,
                 Cell::from(left.join(", ")),
+                Cell::from(m.reason.as_deref().unwrap_or_default()),
             ]);
         }
         out.push('\n');
@@ -169,13 +178,21 @@ mod tests {
             }],
             config_files: vec!["/etc/anycast-lb/config.toml".into()],
             notices: vec!["rescue has no effect".into()],
-            pools: vec![PoolFingerprint { pool: "web".into(), backends: 2, owners: "00c0ffee".into() }],
+            pools: vec![PoolFingerprint {
+                pool: "web".into(),
+                backends: 2,
+                active: 2,
+                service: "healthy".into(),
+                owners: "00c0ffee".into(),
+            }],
             members: vec![MemberStatus {
                 pool: "web".into(),
                 address: [10, 0, 0, 13].into(),
                 state: "filling".into(),
                 configured: "active".into(),
                 health: "unknown".into(),
+                health_by: None,
+                reason: None,
                 remaining: None,
                 seconds_left: Some(7),
             }],
@@ -205,10 +222,10 @@ mod tests {
              INTERFACE  MODE     PROGRAM  REASON\n\
              eth0       generic       17  the driver has no XDP\n\
              \n\
-             POOL  BACKENDS  OWNERS\n\
-             web          2  00c0ffee\n\
+             POOL  BACKENDS  ACTIVE  SERVICE  OWNERS\n\
+             web          2       2  healthy  00c0ffee\n\
              \n\
-             POOL  BACKEND    STATE    HEALTH   LEFT\n\
+             POOL  BACKEND    STATE    HEALTH   LEFT  REASON\n\
              web   10.0.0.13  filling  unknown  7 s\n\
              \n\
              UNREACHABLE BACKEND  REASON\n\

@@ -25,6 +25,7 @@ use crate::daemon::{Code, Failure};
 use crate::dataplane::Start;
 use crate::frame::mac_text;
 use crate::host::{Finding, Severity};
+use crate::membership::{Health, Known, Source};
 use crate::model::{Backend, BackendState, Config, Pool, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 use crate::plan::{Sites, candidates};
@@ -42,9 +43,12 @@ const NO_ANSWER: &str = "not looked up yet";
 pub fn status(view: &View<'_>) -> Result<Status, Failure> {
     let config = view.core.config();
     let pools = config.pools.iter().map(|p| {
+        let servable = view.core.servable(Instant::now(), &p.name);
         Ok(PoolFingerprint {
             pool: p.name.clone(),
             backends: p.backends.len(),
+            active: servable.map_or(0, |s| s.healthy),
+            service: servable.map_or("down", |s| s.word()).to_owned(),
             owners: view.dataplane.owners(&p.name)?.fingerprint,
         })
     });
@@ -96,12 +100,16 @@ fn unsettled(view: &View<'_>) -> Vec<MemberStatus> {
     members
         .filter_map(|(pool, b)| {
             let report = view.core.report(now, &pool.name, b.address)?;
+            let known = view.core.known(&pool.name, b.address)?;
+            let by_check = known.source() == Some(Source::Check) && report.health == Health::Down;
             (!report.serves() || report.left.is_some()).then(|| MemberStatus {
                 pool: pool.name.clone(),
                 address: b.address,
                 state: report.state.name().to_owned(),
                 configured: state_name(b.state).to_owned(),
                 health: report.health.name().to_owned(),
+                health_by: known.source().map(|by| by.name().to_owned()),
+                reason: known.reason().filter(|_| by_check).map(str::to_owned),
                 remaining: report.remaining,
                 seconds_left: report.left.map(whole_seconds),
             })
@@ -256,6 +264,7 @@ fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Fa
     let now = Instant::now();
     let serves = |address| view.core.report(now, &pool.name, address).is_some_and(|r| r.serves());
     let owner = Sites::where_fit(pool, &config.pop, &config.drained_pops, serves).owner;
+    let servable = view.core.servable(now, &pool.name);
     Ok(PoolRow {
         pool: pool.name.clone(),
         encapsulation: encapsulation_name(pool.encapsulation).to_owned(),
@@ -264,6 +273,9 @@ fn pool_row(view: &View<'_>, config: &Config, pool: &Pool) -> Result<PoolRow, Fa
         vips: config.vips.iter().filter(|v| v.pool == pool.name).count(),
         backends: pool.backends.len(),
         active: candidates(pool, &config.pop, owner).iter().filter(|c| serves(c.identity)).count(),
+        service: servable.map_or("down", |s| s.word()).to_owned(),
+        minimum_healthy: pool.health.minimum,
+        check: pool.health.check.as_ref().map(ToString::to_string),
         owners: view.dataplane.owners(&pool.name)?.fingerprint,
     })
 }
@@ -279,6 +291,7 @@ fn members(view: &View<'_>, counters: &MemberCounters, pool: &Pool) -> Result<Ve
     let now = Instant::now();
     let row = |b: &Backend| {
         let report = view.core.report(now, &pool.name, b.address);
+        let known = view.core.known(&pool.name, b.address);
         let count = counters.get(&(pool.name.clone(), b.address)).copied().unwrap_or_default();
         let owned_slots = owners.slots.get(&b.address).copied().unwrap_or(0);
         BackendRow {
@@ -290,6 +303,11 @@ fn members(view: &View<'_>, counters: &MemberCounters, pool: &Pool) -> Result<Ve
             configured: state_name(b.state).to_owned(),
             seconds_left: report.and_then(|r| r.left).map(whole_seconds),
             health: report.map(|r| r.health).unwrap_or_default().name().to_owned(),
+            health_by: known.and_then(Known::source).map(|by| by.name().to_owned()),
+            health_seconds: known
+                .and_then(Known::since)
+                .map(|since| now.saturating_duration_since(since).as_secs()),
+            last_failure: known.and_then(Known::reason).map(str::to_owned),
             remaining: report.and_then(|r| r.remaining),
             pop: b.pop.clone(),
             server_id: pool.quic.as_ref().and_then(|quic| quic.server_id(b.address)),

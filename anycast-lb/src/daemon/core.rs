@@ -167,7 +167,8 @@ impl Core {
             Event::Maintenance { drain, ticket } => self.set_maintenance(now, drain, ticket, &mut out),
             Event::Verdicts(verdicts) => self.verdicts(&verdicts),
             Event::Looked(obstacle) => self.looked(obstacle),
-            Event::Listed(joins) => self.listed(&joins, &mut out),
+            Event::Checked(verdicts) => self.checked(verdicts),
+            Event::Listed(joins) => self.listed(now, &joins, &mut out),
             Event::Flows(answers) => self.flows(now, &answers, &mut out),
             Event::Applied(result) => {
                 if let Some(result) = self.adjusted(now, result, &mut out) {
@@ -322,6 +323,7 @@ impl Core {
         self.carries();
         self.adjuster.staged = None;
         out.push(Action::Ready);
+        self.set_checks(out);
         // Answers that came while the tables were being filled.
         self.tell_next_hops(&Arc::clone(&self.config), out);
     }
@@ -351,6 +353,7 @@ impl Core {
                 }
                 self.forget_targets(out);
                 self.tell_next_hops(&Arc::clone(&self.config), out);
+                self.set_checks(out);
                 let outcome = Outcome { generation: self.generation, differences, files, warnings };
                 finish(&order, Ok(outcome), out);
             }

@@ -311,7 +311,8 @@ fn vip_detail(vip: &&Vip) -> String {
 fn pool_detail(pool: &Pool) -> String {
     let rescue = if pool.rescue.is_empty() { "-".to_owned() } else { pool.rescue.join("+") };
     format!(
-        "encapsulation {}, table {}, slots {}, margin {}, hops {}, rescue {rescue}, fill_time {:?}, drain_timeout {:?}",
+        "encapsulation {}, table {}, slots {}, margin {}, hops {}, rescue {rescue}, fill_time {:?}, drain_timeout {:?}, \
+         all_down {}, minimum_healthy {}, health {}",
         encapsulation_name(pool.encapsulation),
         table_name(pool.table),
         pool.slots,
@@ -319,6 +320,9 @@ fn pool_detail(pool: &Pool) -> String {
         pool.hops,
         pool.fill_time,
         pool.drain_timeout,
+        pool.health.all_down.word(),
+        pool.health.minimum,
+        pool.health.check.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
     ) + &pool.quic.as_ref().map_or_else(String::new, quic_detail)
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anycast_lb_common::abi::{Counter, Verdict};
+use anycast_lb_common::abi::{Counter, MemberNumber, Verdict};
+use anycast_lb_health::checker::Subject;
+use anycast_lb_health::schedule::Wanted;
 use anycast_lb_routing::announce::driver::{Method, OutletReport};
 use anycast_lb_routing::bgp::driver::Neighbour;
 use anycast_lb_routing::bgp::session::Report;
@@ -14,7 +16,7 @@ use super::core::Announcements;
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Trace};
 use crate::host::Finding;
-use crate::membership::{InForce, Remaining};
+use crate::membership::{InForce, Key, Remaining};
 use crate::model::{Announcing, Config, Interface, VipKey};
 use crate::neighbour::Resolution;
 
@@ -57,6 +59,9 @@ pub trait DataplanePort: Send {
     /// # Errors
     /// The maps cannot be written.
     fn set_locals(&mut self, locals: &[IpAddr]) -> Result<(), Failure>;
+
+    /// The numbers by which the maps know the backends of pools; those that are in no table have none.
+    fn member_numbers(&self) -> BTreeMap<Key, MemberNumber>;
 
     /// Counters of all verdicts.
     ///
@@ -161,6 +166,12 @@ pub trait AnnouncePort: Send {
 
     /// Withdraws everything, and tells neighbours why; the daemon's end waits for it.
     fn stop(&mut self, reason: &str);
+}
+
+/// The checks of the backends' health.
+pub trait HealthPort: Send {
+    /// These checks are made, and no others. Verdicts come as events; those of checks that go on stay as they are.
+    fn set_checks(&mut self, checks: Vec<Wanted<Key, Subject>>);
 }
 
 /// The service manager and the API socket: who waits to be told.

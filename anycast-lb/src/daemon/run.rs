@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use anycast_lb_routing::announce::gate::Verdict;
+use anycast_lb_health::Change as Verdict;
+use anycast_lb_routing::announce::gate;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
 use super::core::{Action, Core, Event, HealthReport, Order, Origin, Outcome, Ticket};
-use super::ports::{AnnouncePort, Change, ConfigPort, DataplanePort, FlowsPort, HostPort, ResolverPort};
+use super::ports::{
+    AnnouncePort, Change, ConfigPort, DataplanePort, FlowsPort, HealthPort, HostPort, ResolverPort,
+};
 use crate::dataplane::Start;
-use crate::membership::{Health, Join};
+use crate::health::wanted;
+use crate::membership::{Health, Join, Key};
 use crate::neighbour::Event as NeighbourEvent;
 
 /// Requests that may wait before callers are slowed down.
@@ -39,6 +43,8 @@ pub struct Drivers {
     pub flows: Box<dyn FlowsPort>,
     /// Who is told what is announced.
     pub announce: Box<dyn AnnouncePort>,
+    /// Checks of backends.
+    pub health: Box<dyn HealthPort>,
     /// Service manager and API.
     pub host: Box<dyn HostPort>,
 }
@@ -68,7 +74,8 @@ enum Request {
     Change { order: Order, reply: oneshot::Sender<Result<Outcome, Failure>> },
     Health { report: HealthReport, reply: oneshot::Sender<Result<Outcome, Failure>> },
     Maintenance { drain: bool, reply: oneshot::Sender<Result<Outcome, Failure>> },
-    Verdicts(BTreeMap<IpNet, Verdict>),
+    Verdicts(BTreeMap<IpNet, gate::Verdict>),
+    Checked(BTreeMap<Key, Verdict>),
     Listed(Vec<Join>),
     Inspect(Inspection),
 }
@@ -141,8 +148,16 @@ impl Handle {
     ///
     /// # Errors
     /// The daemon is stopping.
-    pub async fn verdicts(&self, verdicts: BTreeMap<IpNet, Verdict>) -> Result<(), Failure> {
+    pub async fn verdicts(&self, verdicts: BTreeMap<IpNet, gate::Verdict>) -> Result<(), Failure> {
         self.requests.send(Request::Verdicts(verdicts)).await.map_err(|_| Failure::unavailable())
+    }
+
+    /// Tells what the checks of these backends have come to. Verdicts that wait are put in force together.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn checked(&self, verdicts: BTreeMap<Key, Verdict>) -> Result<(), Failure> {
+        self.requests.send(Request::Checked(verdicts)).await.map_err(|_| Failure::unavailable())
     }
 
     /// Tells that all other nodes know of these joins, and list the backends.
@@ -235,6 +250,7 @@ impl Daemon {
                     Event::Maintenance { drain, ticket: self.ticket(reply) }
                 }
                 Wake::Request(Request::Verdicts(verdicts)) => Event::Verdicts(verdicts),
+                Wake::Request(Request::Checked(verdicts)) => Event::Checked(verdicts),
                 Wake::Request(Request::Listed(joins)) => Event::Listed(joins),
                 Wake::Request(Request::Health { mut report, reply }) => {
                     report.ticket = Some(self.ticket(reply));
@@ -316,6 +332,11 @@ impl Drivers {
             }
             Action::Commit => return Some(Event::Committed(self.config.commit())),
             Action::Discard => self.config.discard(),
+            Action::SetChecks(config) => {
+                let numbers = self.dataplane.member_numbers();
+                let number = |pool: &str, backend| numbers.get(&(pool.to_owned(), backend)).copied();
+                self.health.set_checks(wanted(&config, number));
+            }
             Action::SetTargets(targets) => self.resolver.set_targets(targets),
             Action::SetNextHop(backend, resolution) => {
                 if let Err(failure) = self.dataplane.set_next_hop(backend, &resolution) {

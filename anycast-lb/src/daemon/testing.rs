@@ -5,21 +5,23 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use anycast_lb_common::abi::{Counter, Encap, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, Encap, MemberNumber, VERDICTS, Verdict};
 
+use anycast_lb_health::checker::Subject;
+use anycast_lb_health::schedule::Wanted;
 use anycast_lb_routing::announce::driver::{Method, OutletReport};
 use anycast_lb_routing::bgp::driver::Neighbour;
 use anycast_lb_routing::bgp::session::Report;
 
 use super::core::Announcements;
 use super::ports::{
-    AnnouncePort, Change, ConfigPort, DataplanePort, FlowsPort, HostPort, Owners, ResolverPort,
+    AnnouncePort, Change, ConfigPort, DataplanePort, FlowsPort, HealthPort, HostPort, Owners, ResolverPort,
 };
 use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
-use crate::membership::{InForce, Others, Remaining};
+use crate::membership::{InForce, Key, Others, Remaining};
 use crate::model::{
     Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
     Protocol, Role, Seed, TableKind, Vip, VipKey, XdpMode,
@@ -67,6 +69,7 @@ pub fn config() -> Config {
             drain_timeout: Duration::from_secs(1800),
             backends: vec![backend(11), backend(12)],
             quic: None,
+            health: Default::default(),
         }],
         vips: vec![Vip {
             key: vip_key(),
@@ -122,6 +125,8 @@ pub struct World {
     pub next_hops: BTreeMap<IpAddr, Resolution>,
     /// Backends whose next hop is followed.
     pub targets: Vec<IpAddr>,
+    /// Checks that are made.
+    pub checks: Vec<Wanted<Key, Subject>>,
     /// Names of calls that fail: `prepare`, `apply`, `attach`, `commit`; each entry fails once.
     pub failing: Vec<&'static str>,
     prepared: Option<Config>,
@@ -176,6 +181,7 @@ impl Fake {
             host: Box::new(self.clone()),
             flows: Box::new(self.clone()),
             announce: Box::new(self.clone()),
+            health: Box::new(self.clone()),
         }
     }
 }
@@ -215,6 +221,13 @@ impl DataplanePort for Fake {
 
     fn set_locals(&mut self, _: &[IpAddr]) -> Result<(), Failure> {
         self.world().call("set_locals")
+    }
+
+    fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
+        let world = self.world();
+        let pools = world.applied.iter().flat_map(|config| &config.pools);
+        let keys = pools.flat_map(|p| p.backends.iter().map(|b| (p.name.clone(), b.address)));
+        keys.zip(1..).collect()
     }
 
     fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {
@@ -315,6 +328,12 @@ impl ConfigPort for Fake {
 impl ResolverPort for Fake {
     fn set_targets(&mut self, targets: Vec<IpAddr>) {
         self.world().targets = targets;
+    }
+}
+
+impl HealthPort for Fake {
+    fn set_checks(&mut self, checks: Vec<Wanted<Key, Subject>>) {
+        self.world().checks = checks;
     }
 }
 

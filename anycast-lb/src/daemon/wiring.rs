@@ -3,6 +3,7 @@
 mod announce;
 mod config_files;
 pub mod flows;
+mod health;
 mod history_file;
 mod host;
 mod kernel;
@@ -68,6 +69,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         }
     );
     let (handle, requests) = Handle::new();
+    let health = health::Checks::start(handle.clone());
     let api = Api { credentials, ..Api::from(handle) };
     let drain_file = DrainFile::new(&config.state_dir, &config.instance);
     let drained = drain_file.exists();
@@ -78,6 +80,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         resolver: Box::new(resolver::Following::new(resolver)),
         flows: Box::new(flows::Others(api.peers.clone())),
         announce: Box::new(announce),
+        health: Box::new(health),
         host: Box::new(host::Host::new(api, host::Served { socket: listener, remote, role: config.role })),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());

@@ -4,7 +4,7 @@
 //! Everything lives on in the kernel when the daemon ends, however it ends: maps, program and links
 //! are pinned for each instance, and the next daemon goes on from what it finds there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -12,12 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, FlowKeys, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, FlowKeys, MemberNumber, VERDICTS, Verdict};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
-use crate::membership::InForce;
 use crate::membership::history::History;
+use crate::membership::{InForce, Key};
 use crate::model::{Config, Interface, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
 use crate::plan::{self, Memo, PlannedMember};
@@ -343,6 +343,11 @@ impl Dataplane {
     pub fn backend_counters(&self) -> Vec<(String, IpAddr, Counter)> {
         let members = self.names.members.iter();
         members.map(|m| (m.pool.clone(), m.address, self.counters.members.sum(m.number.into()))).collect()
+    }
+
+    /// The numbers by which the maps know the backends of pools.
+    pub fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
+        self.names.members.iter().map(|m| ((m.pool.clone(), m.address), m.number)).collect()
     }
 
     /// What would become of the first packet of `flow`. Touches no live counter.

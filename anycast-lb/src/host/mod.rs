@@ -108,6 +108,7 @@ mod tests {
             drain_timeout: Duration::from_secs(1800),
             backends: vec![backend],
             quic: None,
+            health: Default::default(),
         };
         Config {
             role,

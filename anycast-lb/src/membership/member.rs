@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::remaining::{Others, Remaining, settled};
-use super::{DEAD_HOLD, Fitness, Health, Report, Standing, State, What};
+use super::{DEAD_HOLD, Fitness, Health, Known, Report, Standing, State, What};
 use crate::model::BackendState;
 
 mod removal;
@@ -17,6 +17,8 @@ pub(super) struct Wish<'a> {
     pub site: &'a str,
     pub fill_time: Duration,
     pub drain_timeout: Duration,
+    /// Whether its pool has checks.
+    pub checked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub(super) struct Member {
     /// In force.
     weight: u32,
     raise: Option<Raise>,
-    health: Health,
+    known: Known,
     condition: Condition,
 }
 
@@ -90,7 +92,7 @@ impl Member {
             may_hold: true,
             weight: wish.weight,
             raise: None,
-            health: Health::Unknown,
+            known: Known::default(),
             condition: Condition::Fit,
         }
     }
@@ -125,6 +127,9 @@ impl Member {
             (BackendState::Draining, _) => draining(now),
         };
         self.set_weight(now, wish.weight);
+        if !wish.checked {
+            self.learn(now, |known| known.forget_checks(now));
+        }
         if self.phase != Phase::Active && matches!(self.condition, Condition::Returning { .. }) {
             self.condition = Condition::Fit;
         }
@@ -153,14 +158,31 @@ impl Member {
         Phase::Filling { until: Some(now + self.fill_time) }
     }
 
-    pub fn health(&self) -> Health {
-        self.health
+    /// What is known of its health, and from whom.
+    pub fn known(&self) -> &Known {
+        &self.known
     }
 
+    pub fn health(&self) -> Health {
+        self.known.health()
+    }
+
+    /// Somebody says how it is.
     pub fn set_health(&mut self, now: Instant, health: Health) {
-        let (was_down, is_down) = (self.health == Health::Down, health == Health::Down);
-        self.health = health;
-        match (was_down, is_down) {
+        self.learn(now, |known| known.say(now, health));
+    }
+
+    /// The checks say how it is. One that is gone is not checked: what they say was asked before.
+    pub fn set_checked(&mut self, now: Instant, health: Health, reason: Option<&str>) {
+        if self.phase != Phase::Gone {
+            self.learn(now, |known| known.check(now, health, reason));
+        }
+    }
+
+    fn learn(&mut self, now: Instant, learn: impl FnOnce(&mut Known)) {
+        let was_down = self.health() == Health::Down;
+        learn(&mut self.known);
+        match (was_down, self.health() == Health::Down) {
             (false, true) => self.condition = Condition::Failed { hold: Some(now + DEAD_HOLD) },
             (true, false) => {
                 self.condition = Condition::Fit;
@@ -172,6 +194,11 @@ impl Member {
             }
             _ => {}
         }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.phase = Phase::Gone;
+        self.learn(now, |known| known.forget_checks(now));
     }
 
     /// An answer of the backend. Until other nodes have the drain, they may send new flows, so that none
@@ -191,7 +218,7 @@ impl Member {
         if answer.flows > 0 || settled.is_none_or(|settled| answer.asked < settled) {
             return None;
         }
-        self.phase = Phase::Gone;
+        self.leave(now);
         self.may_hold = false;
         Some(What::Gone(Some(0)))
     }
@@ -211,7 +238,7 @@ impl Member {
                 done.push(What::Active);
             }
             Phase::Draining { since, remaining, .. } if due(since + self.drain_timeout) => {
-                self.phase = Phase::Gone;
+                self.leave(now);
                 done.push(What::Gone(remaining.map(|r| r.flows)));
             }
             _ => {}
@@ -358,7 +385,7 @@ impl Member {
             state: self.state(),
             weight: self.weight,
             coming_weight: self.raise.map(|r| r.weight),
-            health: self.health,
+            health: self.health(),
             remaining,
             left: due.map(|at| at.saturating_duration_since(now)),
         }

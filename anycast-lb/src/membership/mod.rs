@@ -25,6 +25,7 @@
 
 pub mod history;
 mod in_force;
+mod known;
 mod member;
 mod remaining;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use crate::model::Config;
 
 pub use in_force::{Fitness, InForce, Key, Standing, Standings};
+pub use known::{Known, Source};
 pub use member::Obstacle;
 use member::{Member, Wish};
 pub use remaining::{Others, Remaining, SETTLE};
@@ -170,6 +172,17 @@ impl fmt::Display for Transition {
     }
 }
 
+/// What has become of a backend's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// Whose.
+    pub key: Key,
+    /// What was in force.
+    pub before: Health,
+    /// What is.
+    pub after: Health,
+}
+
 /// All backends of all pools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
@@ -199,23 +212,51 @@ impl Membership {
         self.relieve();
     }
 
-    /// Somebody has looked at a backend; with no `pool`, in all pools that have it. Returns what was
-    /// known before, pool by pool; nothing if there is no such backend.
+    /// Somebody says how a backend is; with no `pool`, in all pools that have it. [`Health::Unknown`] takes back
+    /// what was said: the checks decide again. Returns what came of it, pool by pool; nothing if there is
+    /// no such backend.
     pub fn set_health(
         &mut self,
         now: Instant,
         pool: Option<&str>,
         address: IpAddr,
         health: Health,
-    ) -> Vec<(Key, Health)> {
+    ) -> Vec<HealthChange> {
         let named = |(name, a): &Key| *a == address && pool.is_none_or(|p| p == name);
-        let mut before = Vec::new();
+        let mut changes = Vec::new();
         for (key, member) in self.members.iter_mut().filter(|(key, _)| named(key)) {
-            before.push((key.clone(), member.health()));
+            let before = member.health();
             member.set_health(now, health);
+            changes.push(HealthChange { key: key.clone(), before, after: member.health() });
         }
         self.relieve();
-        before
+        changes
+    }
+
+    /// The checks say how these backends are, all at once. Returns what came of it: nothing for those that are
+    /// not there, or of which somebody has said something else.
+    pub fn set_checked<'a>(
+        &mut self,
+        now: Instant,
+        verdicts: impl IntoIterator<Item = (&'a Key, Health, Option<&'a str>)>,
+    ) -> Vec<HealthChange> {
+        let mut changes = Vec::new();
+        for (key, health, reason) in verdicts {
+            let Some(member) = self.members.get_mut(key) else { continue };
+            let before = member.health();
+            member.set_checked(now, health, reason);
+            let after = member.health();
+            if before != after {
+                changes.push(HealthChange { key: key.clone(), before, after });
+            }
+        }
+        self.relieve();
+        changes
+    }
+
+    /// What is known of a backend's health, and from whom; none if the pool does not have it.
+    pub fn known(&self, pool: &str, address: IpAddr) -> Option<&Known> {
+        self.members.get(&(pool.to_owned(), address)).map(Member::known)
     }
 
     /// A backend has been asked how many flows it has. One whose drain began after that has not.
@@ -332,6 +373,7 @@ fn all(config: &Config) -> impl Iterator<Item = (Key, Wish<'_>)> {
                 site: backend.pop.as_deref().unwrap_or(&config.pop),
                 fill_time: pool.fill_time,
                 drain_timeout: pool.drain_timeout,
+                checked: pool.health.check.is_some(),
             };
             ((pool.name.clone(), backend.address), wish)
         })

@@ -13,12 +13,14 @@ use ipnet::IpNet;
 
 mod announce;
 mod flow_hash;
+mod health;
 mod quic;
 mod rpki;
 mod vip_key;
 
 pub use announce::{AnnouncedPrefix, Announcing, DEFAULT_DRAIN_WAIT};
 pub use flow_hash::FlowHash;
+pub use health::{AllDown, HealthCheck, PoolHealth, Via};
 pub use quic::{Quic, ServerId, default_server_id};
 pub use rpki::{Bmp, Route, Rpki, RpkiMode, Validator};
 pub use vip_key::VipKeyError;
@@ -215,6 +217,8 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// How connection IDs name its servers; none = no VIP of QUIC leads here.
     pub quic: Option<Quic>,
+    /// How its backends are checked, and what follows.
+    pub health: PoolHealth,
 }
 
 /// Protocol of a VIP.

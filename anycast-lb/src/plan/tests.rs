@@ -55,6 +55,7 @@ pub(super) fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
         drain_timeout: Duration::ZERO,
         backends: backends.into_iter().map(backend).collect(),
         quic: None,
+        health: Default::default(),
     }
 }
 

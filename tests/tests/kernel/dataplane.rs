@@ -122,6 +122,7 @@ fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
         drain_timeout: Duration::ZERO,
         backends: backends.into_iter().map(|n| backend(IpAddr::from([10, 0, 0, n]))).collect(),
         quic: None,
+        health: Default::default(),
     }
 }
 

@@ -76,6 +76,7 @@ fn config(role: Role) -> Config {
         drain_timeout: Duration::from_secs(1800),
         backends: vec![backend],
         quic: None,
+        health: Default::default(),
     };
     Config {
         role,
@@ -99,6 +100,8 @@ fn config(role: Role) -> Config {
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),
+        rpki: Default::default(),
+        bmp: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod encapsulation;
 mod errors;
 mod explain;
 mod fragments;
+mod health;
 mod hijack;
 mod host;
 mod hostile_hops;

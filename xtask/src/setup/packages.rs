@@ -56,13 +56,13 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 13] = [
+const LAB: [Need; 14] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("iputils-ping", "ping", "echo requests to VIPs"),
     program("traceroute", "traceroute", "the way to a VIP"),
     program("ethtool", "ethtool", "checksum offload of the lab's links"),
     program("bird2", "bird", "the lab's routers"),
-    program("frr", "vtysh", "routers of another make: FRR"),
+    file("frr", "/usr/lib/frr/bgpd", "routers of another make: FRR"),
     program("gobgpd", "gobgpd", "routers of another make: GoBGP"),
     program("exabgp", "exabgp", "another speaker on a node"),
     program("nginx-light", "nginx", "the lab's web servers"),
@@ -71,8 +71,6 @@ const LAB: [Need; 13] = [
     program("bind9-dnsutils", "dig", "queries to the lab's name servers"),
     program("chrony", "chronyd", "the lab's time servers and their client"),
     program("stayrtr", "stayrtr", "the lab's RPKI validators"),
-    file("frr", "/usr/lib/frr/bgpd", "a router of the lab that sends BMP"),
-    program("gobgpd", "gobgpd", "a router of the lab that sends BMP"),
 ];
 
 /// Where Debian's package puts nginx's module for TCP.

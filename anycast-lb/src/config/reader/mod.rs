@@ -2,7 +2,7 @@
 //! or reports what is wrong with it and gives nothing, and a finished section reports the keys
 //! that nobody asked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -29,6 +29,7 @@ pub(super) struct Section<'a> {
     separator: &'static str,
     report: &'a Report<'a>,
     known: RefCell<Vec<&'static str>>,
+    all_known: Cell<bool>,
 }
 
 impl<'a> Section<'a> {
@@ -44,7 +45,15 @@ impl<'a> Section<'a> {
         separator: &'static str,
         report: &'a Report<'a>,
     ) -> Self {
-        Section { table, spot, path, separator, report, known: RefCell::default() }
+        Section {
+            table,
+            spot,
+            path,
+            separator,
+            report,
+            known: RefCell::default(),
+            all_known: Cell::new(false),
+        }
     }
 
     /// Gives the section a name for messages, `pool "web"`; its keys follow after a space.
@@ -88,6 +97,11 @@ impl<'a> Section<'a> {
         if !known.contains(&key) {
             known.push(key);
         }
+    }
+
+    /// Makes every key that is there known: what they mean depends on one that is wrong.
+    pub fn know_all(&self) {
+        self.all_known.set(true);
     }
 
     /// Reports a key that must be there; `example` is what to write.
@@ -149,6 +163,9 @@ impl<'a> Section<'a> {
 
     /// Reports the keys nobody asked for.
     pub fn finish(self) {
+        if self.all_known.get() {
+            return;
+        }
         let known = self.known.borrow();
         for (name, _) in self.table.iter() {
             if known.contains(&name) {

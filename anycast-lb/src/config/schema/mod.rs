@@ -5,6 +5,7 @@ mod announce;
 mod bmp;
 mod control;
 mod global;
+mod health;
 mod later;
 mod pool;
 mod quic;
@@ -89,7 +90,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         only_in_main(&section);
     }
     global::interfaces(&section, &mut draft.interfaces);
-    pool::read(&section, report, &mut draft.pools);
+    pool::read(&section, &mut draft.pools);
     vip::read(&section, report, &mut draft.vips);
     control::peers(&section, &mut draft.control.peers);
     rpki::validators(&section, &mut draft.validators);

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use anycast_lb_common::wire::Private;
 
 use super::global::LONGEST_NAME;
+use super::health::{self, HealthDraft};
 use super::quic::{self, QuicDraft};
 use super::word;
 use super::words::{ENCAPSULATIONS, STATES, TABLES};
 use crate::config::reader::{Section, label};
-use crate::config::report::{At, Report, Spot};
+use crate::config::report::{At, Spot};
 use crate::config::scalar::not_a_host;
 use crate::model::{Backend, Encapsulation, ServerId, TableKind};
 use crate::table::DEFAULT_MARGIN_PPM;
@@ -45,6 +46,7 @@ pub(in crate::config) struct PoolDraft {
     pub drain_timeout: Duration,
     pub backends: Vec<BackendDraft>,
     pub quic: QuicDraft,
+    pub health: HealthDraft,
 }
 
 /// A backend as written.
@@ -58,12 +60,11 @@ pub(in crate::config) struct BackendDraft {
     pub server_id: Option<At<ServerId>>,
 }
 
-pub(super) fn read(root: &Section<'_>, report: &Report<'_>, pools: &mut Vec<PoolDraft>) {
+pub(super) fn read(root: &Section<'_>, pools: &mut Vec<PoolDraft>) {
     for (i, section) in root.tables("pool").into_iter().enumerate() {
         let name = section.peek("name").map(|n| format!("{n:?}"));
         let section = section.named(label("pool", name, i));
         let name = section.required("name", "name = \"web\"").and_then(|f| word(&f, LONGEST_NAME, true));
-        later(&section, report);
         let pool = PoolDraft {
             spot: name.as_ref().map_or(section.spot(), |n| n.spot),
             name: name.map(|n| n.value).unwrap_or_default(),
@@ -81,6 +82,7 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, pools: &mut Vec<Pool
             drain_timeout: section.duration("drain_timeout").map_or(DEFAULT_DRAIN_TIMEOUT, |d| d.value),
             backends: backends(&section),
             quic: quic::read(&section),
+            health: health::read(&section),
         };
         section.finish();
         if !pool.name.is_empty() {
@@ -130,50 +132,6 @@ fn hops(section: &Section<'_>) -> u8 {
 
 fn rescue(section: &Section<'_>) -> Vec<At<String>> {
     section.list("rescue", |entry| word(entry, LONGEST_NAME, true)).map(|l| l.value).unwrap_or_default()
-}
-
-/// Keys whose work is yet to come: checked, then announced as without effect.
-fn later(section: &Section<'_>, report: &Report<'_>) {
-    let note = |spot, key: &str, what: &str| {
-        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
-    };
-    if let Some(all_down) = section.choice("all_down", &[("withdraw", true), ("keep_serving", false)]) {
-        note(all_down.spot, "all_down", "backends are not checked in this release");
-    }
-    if let Some(least) = section.integer("minimum_healthy", 0..=u64::from(u16::MAX), "a number of backends") {
-        note(least.spot, "minimum_healthy", "backends are not checked in this release");
-    }
-    if let Some(health) = section.table("health") {
-        note(
-            health.spot(),
-            "health",
-            "backends are not checked in this release, each counts as healthy until the API says otherwise",
-        );
-        read_health(&health);
-        health.finish();
-    }
-}
-
-fn read_health(section: &Section<'_>) {
-    const TYPES: &[(&str, ())] =
-        &[("tcp", ()), ("http", ()), ("https", ()), ("dns", ()), ("udp", ()), ("icmp", ()), ("command", ())];
-    if let Some(kind) = section.required("type", "type = \"tcp\"") {
-        kind.choice(TYPES);
-    }
-    section.choice("via", &[("tunnel", ()), ("direct", ())]);
-    section.duration("interval");
-    section.duration("timeout");
-    for key in ["rise", "fall"] {
-        section.integer(key, 1..=1000, "how many checks in a row, from 1");
-    }
-    if let Some(path) = section.field("path")
-        && let Some(text) = path.string()
-        && !text.value.starts_with('/')
-    {
-        path.problem(format!("`{}` is no path of a URL", text.value), "begin it with /");
-    }
-    section.string("host");
-    section.list("expect", |code| code.integer(100..=599, "status codes, for example [200, 204]"));
 }
 
 fn backends(pool: &Section<'_>) -> Vec<BackendDraft> {

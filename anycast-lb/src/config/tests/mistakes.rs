@@ -56,6 +56,7 @@ fn unknown_keys_with_the_nearest_known_one() {
          colour = 1 #~ pool \"web\" colour: unknown key | known here: name,
          [pool.health]
          type = \"tcp\"
+         port = 80
          intervall = \"2s\" #~ pool \"web\" health.intervall | did you mean `interval`?
          [[pool.backend]]
          address = \"10.0.0.11\"
@@ -350,7 +351,7 @@ fn sections_of_later_work_are_checked_too() {
          [[pool]]
          name = \"web\"
          [pool.health]
-         type = \"htp\" #~ did you mean \"http\"?
+         type = \"http\"
          path = \"healthz\" #~ begin it with /
          expect = [200, 1000] #~ expect: 1000 is out of range
          ",

@@ -3,6 +3,7 @@
 mod control;
 mod example;
 mod files;
+mod health;
 mod mistakes;
 mod notices;
 mod quic;

@@ -29,12 +29,12 @@ fn what_has_no_effect_yet_is_said() {
          [[pool]]
          name = \"web\"
          hops = 3
-         all_down = \"withdraw\" #~ pool \"web\" all_down: has no effect yet
-         minimum_healthy = 1 #~ pool \"web\" minimum_healthy: has no effect yet
+         all_down = \"withdraw\"
+         minimum_healthy = 2 #~ pool \"web\" minimum_healthy: 2 healthy backends are never there | has 1
          fill_time = \"10s\"
          drain_timeout = \"30m\"
          backend = [{ address = \"10.0.0.1\" }]
-         [pool.health] #~ pool \"web\" health: has no effect yet | counts as healthy
+         [pool.health] #~ pool \"web\" health: its backends are not checked: no VIP of this pool takes tcp
          type = \"tcp\"
          [[vip]]
          address = \"203.0.113.1\"

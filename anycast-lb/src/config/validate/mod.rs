@@ -3,6 +3,7 @@
 
 mod announce;
 mod control;
+mod health;
 mod limits;
 mod node;
 mod pools;
@@ -51,6 +52,7 @@ pub(super) fn validate(
     pools::check(&draft.pools, &pop, report);
     if role == Some(Role::Ingress) {
         pops::check(&draft, &pop, report);
+        health::check(&draft, files, surroundings, report);
     }
     vips::check(&draft, role, report);
     quic::check(&draft, role, report);
@@ -85,7 +87,9 @@ pub(super) fn validate(
         },
         instance,
         pools: match role {
-            Role::Ingress => draft.pools.into_iter().map(|pool| finished_pool(pool, &draft.vips)).collect(),
+            Role::Ingress => {
+                draft.pools.into_iter().map(|pool| finished_pool(pool, &draft.vips, files)).collect()
+            }
             Role::Backend => Vec::new(),
         },
         vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),
@@ -99,9 +103,14 @@ pub(super) fn validate(
     })
 }
 
-fn finished_pool(pool: super::schema::PoolDraft, vips: &[super::schema::VipDraft]) -> Pool {
+fn finished_pool(
+    pool: super::schema::PoolDraft,
+    vips: &[super::schema::VipDraft],
+    files: &[SourceFile],
+) -> Pool {
     Pool {
         quic: quic::finished(&pool, vips),
+        health: health::finished(&pool, files),
         name: pool.name,
         encapsulation: pool.encapsulation,
         table: pool.table,

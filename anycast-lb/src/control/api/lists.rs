@@ -62,6 +62,16 @@ pub struct PoolRow {
     pub backends: usize,
     /// Of these, how many take new flows.
     pub active: usize,
+    /// `healthy`: enough of them are; `kept`: too few are, and `all_down = "keep_serving"`; `down`: too few are,
+    /// and the pool is not to be announced.
+    #[serde(default)]
+    pub service: String,
+    /// How many healthy ones are enough.
+    #[serde(default)]
+    pub minimum_healthy: u16,
+    /// How they are checked, in words; absent = not at all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub check: Option<String>,
     /// Fingerprint of the owners of all slots.
     pub owners: String,
 }
@@ -102,6 +112,15 @@ pub struct BackendRow {
     pub seconds_left: Option<u64>,
     /// `up`, `down` or `unknown`.
     pub health: String,
+    /// Who says so: `check` or `hand`; absent = nobody.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health_by: Option<String>,
+    /// For how long it has been so, in whole seconds; absent = since the daemon started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health_seconds: Option<u64>,
+    /// Why its checks failed the last time that they took it down; absent = they have not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_failure: Option<String>,
     /// Flows that a draining backend still has; null = not known.
     pub remaining: Option<u64>,
     /// Site; absent = the node's own.

@@ -83,6 +83,12 @@ pub struct PoolFingerprint {
     pub pool: String,
     /// Backends in it.
     pub backends: usize,
+    /// Of these, how many take new flows.
+    #[serde(default)]
+    pub active: usize,
+    /// `healthy`, `kept` or `down`: see the list of pools.
+    #[serde(default)]
+    pub service: String,
     /// Fingerprint of the owners of all slots.
     pub owners: String,
 }
@@ -100,6 +106,12 @@ pub struct MemberStatus {
     pub configured: String,
     /// `up`, `down` or `unknown`.
     pub health: String,
+    /// Who says so: `check` or `hand`; absent = nobody.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health_by: Option<String>,
+    /// Why its checks fail; absent = they do not, or somebody has said how it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
     /// Flows that a draining backend still has; null = not known.
     pub remaining: Option<u64>,
     /// How long until time changes the state or the weight in force, in whole seconds; null = not at all.

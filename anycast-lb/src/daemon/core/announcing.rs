@@ -3,7 +3,7 @@
 //! Whatever happened, at the end of each step it is looked whether each prefix can be served: that costs one
 //! look at a healthy backend of each pool. So nothing that changes can be forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anycast_lb_routing::announce::driver::Method;
@@ -14,9 +14,9 @@ use ipnet::IpNet;
 use super::{Action, Core, Outcome, Ticket};
 use crate::daemon::diff::{Difference, What};
 use crate::daemon::{Code, Failure};
+use crate::health::{Servable, servable};
 use crate::model::{Announcing, Pool, Role};
 use crate::neighbour::Resolution;
-use crate::plan::Sites;
 
 /// How often it is looked whether the program is still attached: nobody is told when it is taken off.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +32,9 @@ pub(super) struct Announce {
     machine: Announcer,
     /// What the drivers were configured with.
     told: Announcing,
+    /// Pools of which checks have once said how they are. What a daemon that has just started does not know
+    /// is no reason to announce; that a backend came later whom nobody has checked yet is none to withdraw.
+    proven: BTreeSet<String>,
     look_at: Option<Instant>,
     decide_at: Option<Instant>,
 }
@@ -175,8 +178,13 @@ impl Core {
     }
 
     fn count_vips(&mut self, now: Instant) {
+        let pools: Vec<(&str, Servable)> =
+            self.config.pools.iter().map(|pool| (pool.name.as_str(), self.reachable(now, pool))).collect();
+        let proven = pools.iter().filter(|(_, s)| s.is_proven()).map(|(name, _)| (*name).to_owned());
+        self.announce.proven.extend(proven);
+        let is_proven = |name: &str| self.announce.proven.contains(name);
         let servable: BTreeMap<&str, bool> =
-            self.config.pools.iter().map(|pool| (pool.name.as_str(), self.is_servable(now, pool))).collect();
+            pools.into_iter().map(|(name, s)| (name, s.is_servable() && is_proven(name))).collect();
         let of = |prefix: &IpNet| {
             let mut vips = Vips::default();
             for vip in self.config.vips.iter().filter(|vip| prefix.contains(&vip.key.address)) {
@@ -192,15 +200,12 @@ impl Core {
         }
     }
 
-    /// Whether VIPs of this pool can be served from here: there is a backend to which new flows go and to
-    /// which a way is known.
-    fn is_servable(&self, now: Instant, pool: &Pool) -> bool {
-        let serves = |address| {
-            let known = matches!(self.resolution(address), Some(Resolution::Resolved(_)));
-            known && self.report(now, &pool.name, address).is_some_and(|report| report.serves())
+    /// How a pool stands, of whose backends those count to which a way is known.
+    fn reachable(&self, now: Instant, pool: &Pool) -> Servable {
+        let report = |address| {
+            let is_known = matches!(self.resolution(address), Some(Resolution::Resolved(_)));
+            if is_known { self.report(now, &pool.name, address) } else { None }
         };
-        let home = self.config.pop.as_str();
-        let owner = Sites::where_fit(pool, home, &self.config.drained_pops, serves).owner;
-        pool.backends.iter().any(|b| b.site(home) == owner && serves(b.address))
+        servable(pool, &self.config.pop, &self.config.drained_pops, report)
     }
 }

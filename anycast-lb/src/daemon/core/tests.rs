@@ -1,6 +1,7 @@
 //! Orders of events against fakes that remember.
 
 mod announcing;
+mod health;
 mod membership;
 mod orders;
 
@@ -36,7 +37,12 @@ impl Bench {
 
     /// In service, the calls of the start forgotten.
     fn serving() -> Self {
-        let mut bench = Bench::starting(config());
+        Bench::serving_with(config())
+    }
+
+    /// The same with another configuration of these backends.
+    fn serving_with(config: Config) -> Self {
+        let mut bench = Bench::starting(config);
         bench.next_hop(11);
         bench.next_hop(12);
         assert!(bench.core.serving);

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anycast_lb_routing::announce::gate::Verdict;
+use anycast_lb_health::Change as Verdict;
+use anycast_lb_routing::announce::gate;
 use ipnet::IpNet;
 
 use super::{Announcements, HealthReport};
 use crate::daemon::Failure;
 use crate::daemon::diff::Difference;
 use crate::daemon::ports::Change;
-use crate::membership::{InForce, Join, Remaining};
+use crate::membership::{InForce, Join, Key, Remaining};
 use crate::model::{Announcing, Config, Interface};
 use crate::neighbour::{Event as NeighbourEvent, Resolution};
 
@@ -72,9 +73,11 @@ pub enum Event {
         ticket: Ticket,
     },
     /// RPKI has something new to say of these prefixes; of the others what it said holds.
-    Verdicts(BTreeMap<IpNet, Verdict>),
+    Verdicts(BTreeMap<IpNet, gate::Verdict>),
     /// Answer to [`Action::LookAtAttachments`]: why packets are not carried, if so.
     Looked(Option<String>),
+    /// The checks have come to other verdicts on these backends, of which each is the last.
+    Checked(BTreeMap<Key, Verdict>),
     /// All other nodes know of these joins, and list the backends.
     Listed(Vec<Join>),
     /// Answer to [`Action::AskFlows`], from those that gave one.
@@ -108,6 +111,8 @@ pub enum Action {
     Apply(Box<InForce>),
     /// Ask these backends how many flows they have; answered by [`Event::Flows`].
     AskFlows(Vec<IpAddr>),
+    /// Make the checks of this configuration, which is in force.
+    SetChecks(Arc<Config>),
     /// Attach to these interfaces; answered by [`Event::Attached`].
     Attach(Vec<Interface>),
     /// Look whether the program is attached; answered by [`Event::Looked`].

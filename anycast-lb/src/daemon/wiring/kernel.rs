@@ -1,16 +1,17 @@
 //! The data plane as a port.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
-use anycast_lb_common::abi::{Counter, Verdict};
+use anycast_lb_common::abi::{Counter, MemberNumber, Verdict};
 
 use super::history_file::HistoryFile;
 use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
 use crate::dataplane::{Attachment, Dataplane, DataplaneError, Explained, Flow, Trace};
-use crate::membership::InForce;
+use crate::membership::{InForce, Key};
 use crate::model::{Interface, VipKey};
 use crate::neighbour::Resolution;
 
@@ -54,6 +55,10 @@ impl DataplanePort for Kernel {
 
     fn set_locals(&mut self, locals: &[IpAddr]) -> Result<(), Failure> {
         Ok(self.dataplane.set_locals(locals)?)
+    }
+
+    fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
+        self.dataplane.member_numbers()
     }
 
     fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {

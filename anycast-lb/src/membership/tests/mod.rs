@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::daemon::testing::{backend, backend_address, config};
-use crate::model::{Backend, BackendState};
+use crate::model::{Backend, BackendState, HealthCheck, Via};
+use anycast_lb_health::Timing;
+use anycast_lb_health::probe::Check;
 
 mod drains;
 mod health;
@@ -35,6 +37,15 @@ impl Bench {
 
     fn want_state(&mut self, last: u8, state: BackendState) {
         self.want(|backends| named(backends, last).state = state);
+    }
+
+    /// The pool has checks, or none.
+    fn want_checks(&mut self, wanted: bool) {
+        let timing =
+            Timing { interval: Duration::from_secs(2), timeout: Duration::from_secs(1), rise: 2, fall: 3 };
+        let check = HealthCheck { check: Check::Tcp, via: Via::Direct, port: None, timing };
+        self.config.pools[0].health.check = wanted.then_some(check);
+        self.membership.configure(self.now, &self.config);
     }
 
     fn health(&mut self, last: u8, health: Health) {

@@ -379,7 +379,7 @@ fn no_newline_at_the_end() {
 
 #[test]
 fn a_string_that_looks_like_a_comment_is_none() {
-    let before = "[[pool]]\nname = \"web\"\n[pool.health]\ntype = \"tcp\"\nhost = \"\"\"\n# not a comment\"\"\"\n[[vip]]\naddress = \"203.0.113.1\"\nprotocol = \"any\"\npool = \"web\"\n";
+    let before = "[[pool]]\nname = \"web\"\n[pool.health]\ntype = \"http\"\nbody = \"\"\"\n# not a comment\"\"\"\n[[vip]]\naddress = \"203.0.113.1\"\nprotocol = \"any\"\npool = \"web\"\n";
     let after = before.split("[[vip]]").next().expect("the part before");
     assert_eq!(edited(before, &[remove_vip("203.0.113.1/any")]), after);
 }
