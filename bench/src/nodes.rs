@@ -198,6 +198,8 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),
+        rpki: Default::default(),
+        bmp: None,
         unmatched_pass: false,
         sources: Vec::new(),
         interfaces: vec![Interface { name: interface.to_owned(), mode: XdpMode::Auto }],
