@@ -1,5 +1,6 @@
 //! What a node announces, and when, with real routing daemons at the other end.
 
+mod guarded;
 mod neighbours;
 mod outlets;
 mod router;

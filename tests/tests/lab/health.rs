@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xtask::lab::daemons::until;
-use xtask::lab::topology;
+use xtask::lab::topology::{self, VIP_V4};
 use xtask::lab::traffic::{Outcome, Spec};
 use xtask::lab::{Lab, Node, Shape};
 
@@ -133,6 +133,33 @@ fn every_change_was_told_once(lab: &mut Lab) -> Result<()> {
     ensure!(told(0, "up again") == 2 && told(1, "up again") == 1 && told(2, "up again") == 0, "{text}");
     let pool = count("0 of 3 backends healthy, 1 needed: cannot be served");
     ensure!(pool == 1, "the pool is told {pool} times: {text}");
+    Ok(())
+}
+
+/// Checks go the way of clients' packets: what answers directly, and would not answer clients, fails.
+#[test]
+fn checks_through_the_tunnel_fail_where_clients_would() -> Result<()> {
+    let shape = Shape { clients: 1, ingresses: 1, backends: BACKENDS };
+    let mut lab = Lab::builder().shape(shape).without_balancers().build()?;
+    edit(lab.ingress(0), "[[pool]]\n", &KEYS.replace("direct", "tunnel"))?;
+    start_all(&mut lab)?;
+    for backend in 0..BACKENDS {
+        becomes(&mut lab, backend, "up", "active")?;
+    }
+    // A backend whose server does not know the VIP.
+    let vip = format!("{VIP_V4}/32 dev lo\n");
+    lab.topology().backends[0].ip(&format!("address del {vip}"))?;
+    becomes(&mut lab, 0, "down", "active")?;
+    lab.topology().backends[0].ip(&format!("address add {vip}"))?;
+    becomes(&mut lab, 0, "up", "active")?;
+    // One that takes nothing out of tunnels.
+    ensure!(lab.backend(1).stop()? == Some(0));
+    let config = lab.backend(1).config().display().to_string();
+    done(lab.backend(1), &["detach", "--config", &config])?;
+    becomes(&mut lab, 1, "down", "active")?;
+    lab.backend(1).start()?;
+    becomes(&mut lab, 1, "up", "active")?;
+    ensure!(row(lab.ingress(0), 2)?["last_failure"].is_null(), "the third was never ill");
     Ok(())
 }
 

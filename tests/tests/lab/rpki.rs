@@ -98,7 +98,7 @@ fn prefixes_are_withheld_by_what_validators_agree_on() -> Result<()> {
 }
 
 /// A validator on the ingress node.
-struct Validator {
+pub(super) struct Validator {
     daemon: Daemon,
     file: PathBuf,
     namespace: xtask::lab::netns::Namespace,
@@ -106,7 +106,7 @@ struct Validator {
 }
 
 impl Validator {
-    fn new(lab: &mut Lab, name: &str, port: u16) -> Self {
+    pub(super) fn new(lab: &mut Lab, name: &str, port: u16) -> Self {
         let namespace = lab.ingress(0).namespace().clone();
         let file = lab.directory().join(format!("{name}-vrps.json"));
         let (bind, metrics) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 1000));
@@ -123,14 +123,14 @@ impl Validator {
         Validator { daemon: lab.beside(&namespace, program), file, namespace, port }
     }
 
-    fn start(&mut self) -> Result<()> {
+    pub(super) fn start(&mut self) -> Result<()> {
         self.daemon.start()?;
         let (namespace, port) = (&self.namespace, self.port);
         self.daemon.wait_until(SERVICE_DEADLINE, "its port", || listens(namespace, "tcp", port))
     }
 
     /// Who may announce the two prefixes, from its next refresh on.
-    fn says(&self, v4: u32, v6: u32) -> Result<()> {
+    pub(super) fn says(&self, v4: u32, v6: u32) -> Result<()> {
         let roa = |prefix: &str, length: u8, asn: u32| json!({"asn": format!("AS{asn}"), "prefix": prefix, "maxLength": length, "ta": "lab", "expires": 4_102_444_800_u64});
         let roas = [roa(PREFIX_V4, 24, v4), roa(PREFIX_V6, 48, v6)];
         let text = json!({"metadata": {}, "roas": roas}).to_string();
