@@ -191,8 +191,8 @@ impl Router for Frr {
         let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
         let command = format!("show bgp {family} unicast {prefix} json");
         let directory = self.directory.path().display().to_string();
-        let output = std::process::Command::new("vtysh").args(["--vty_socket", &directory, "-c", &command]);
-        let output = { output }.output().context("vtysh")?;
+        let words = ["--vty_socket", &directory, "-c", &command];
+        let output = std::process::Command::new("vtysh").args(words).output().context("vtysh")?;
         let Ok(answer) = serde_json::from_slice::<Value>(&output.stdout) else { return Ok(None) };
         let Some(path) = answer["paths"].as_array().and_then(|paths| paths.first()) else { return Ok(None) };
         let words = |value: &Value| value.as_str().unwrap_or_default().to_owned();
