@@ -116,7 +116,10 @@ fn bird_by_a_session_over_loopback() -> Result<()> {
         "\n[bgp]\nlocal_as = {SERVICE_AS}\nrouter_id = \"{}\"\n[bgp.drain]\nwait = \"{DRAIN_WAIT}s\"\n\
          [[bgp.neighbor]]\naddress = \"127.0.0.1\"\nsource = \"127.0.0.2\"\nremote_as = {SERVICE_AS}\n\
          next_hop = [\"{}\", \"{}\"]\nhold_time = \"3s\"\n",
-        own.v4, own.v4, own.v6
+        // Not BIRD's: within an AS two speakers are told apart by it.
+        topology::ingress(0).v4,
+        own.v4,
+        own.v6
     );
     announce_by(lab.ingress(0), "bgp", &keys)?;
     lab.ingress(0).start_bird()?;
