@@ -132,6 +132,9 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     beside.push(name);
     beside.push(".new");
     let beside = file.with_file_name(beside);
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
     let mut new = std::fs::File::create(&beside)?;
     new.write_all(text.as_bytes())?;
     new.sync_all()?;
@@ -196,7 +199,7 @@ mod tests {
     /// Plays a BIRD that gives these answers after its greeting, and returns what it was told.
     async fn told(answers: &[&'static str]) -> (Result<(), BirdError>, String, String) {
         let directory = tempfile::tempdir().expect("a directory");
-        let bird = Bird { file: directory.path().join("a.conf"), socket: directory.path().join("ctl") };
+        let bird = Bird { file: directory.path().join("new/a.conf"), socket: directory.path().join("ctl") };
         let listener = UnixListener::bind(&bird.socket).expect("a socket");
         let answers: Vec<&'static str> = answers.to_vec();
         let played = tokio::spawn(async move {
@@ -212,7 +215,11 @@ mod tests {
         });
         let result = bird.apply("# text\n").await;
         let file = std::fs::read_to_string(&bird.file).expect("written");
-        assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 2, "nothing is left");
+        assert_eq!(
+            std::fs::read_dir(directory.path().join("new")).expect("a directory").count(),
+            1,
+            "nothing is left"
+        );
         (result, played.await.expect("played"), file)
     }
 

@@ -1,7 +1,7 @@
 //! `announce`
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -86,8 +86,6 @@ async fn follow(context: &Context) -> Result<(), CliError> {
             for line in changes(&told, &wanted) {
                 print_line(&line)?;
             }
-            // ExaBGP reads lines as they come.
-            let _ = io::stdout().flush();
             told = wanted;
         }
         tokio::time::sleep(ASK_EVERY).await;

@@ -8,6 +8,7 @@ use xtask::lab::topology::{self, PREFIX_V4};
 use xtask::lab::{Lab, Shape, bird};
 
 use super::super::stand::done;
+use super::router::Frr;
 use super::{DRAIN_WAIT, ROUTER_AS, SERVICE_AS, announce_by, health, next_hops, wait};
 
 fn stage() -> Result<Lab> {
@@ -116,7 +117,10 @@ fn bird_by_a_session_over_loopback() -> Result<()> {
         "\n[bgp]\nlocal_as = {SERVICE_AS}\nrouter_id = \"{}\"\n[bgp.drain]\nwait = \"{DRAIN_WAIT}s\"\n\
          [[bgp.neighbor]]\naddress = \"127.0.0.1\"\nsource = \"127.0.0.2\"\nremote_as = {SERVICE_AS}\n\
          next_hop = [\"{}\", \"{}\"]\nhold_time = \"3s\"\n",
-        own.v4, own.v4, own.v6
+        // Not BIRD's: within an AS two speakers are told apart by it.
+        topology::ingress(0).v4,
+        own.v4,
+        own.v6
     );
     announce_by(lab.ingress(0), "bgp", &keys)?;
     lab.ingress(0).start_bird()?;
@@ -129,6 +133,46 @@ fn bird_by_a_session_over_loopback() -> Result<()> {
     next_hops(&lab, 1, "BIRD over loopback: undrained")?;
     lab.ingress(0).kill9()?;
     next_hops(&lab, 0, "BIRD over loopback: SIGKILL")
+}
+
+#[test]
+fn frr_by_a_session_over_loopback() -> Result<()> {
+    let mut lab = stage()?;
+    let (own, router) = (topology::edge(0, false), topology::edge(0, true));
+    // A network on lo is local as a whole, but only one address of it is an own one to FRR.
+    let namespace = lab.ingress(0).namespace().clone();
+    namespace.ip("address add 169.254.7.1/24 dev lo\naddress add fd07::1/64 dev lo nodad\n")?;
+    let mut text = format!(
+        "hostname node\nrouter bgp {SERVICE_AS}\n bgp router-id {}\n no bgp ebgp-requires-policy\n timers bgp 1 9\n \
+         neighbor 169.254.7.2 remote-as {SERVICE_AS}\n neighbor 169.254.7.2 passive\n",
+        own.v4
+    );
+    for neighbor in [router.v4.to_string(), router.v6.to_string()] {
+        text +=
+            &format!(" neighbor {neighbor} remote-as {ROUTER_AS}\n neighbor {neighbor} timers connect 2\n");
+    }
+    text += &format!(
+        " address-family ipv4 unicast\n  no neighbor {} activate\n exit-address-family\n \
+         address-family ipv6 unicast\n  neighbor 169.254.7.2 activate\n  neighbor {} activate\n exit-address-family\n",
+        router.v6, router.v6
+    );
+    let keys = format!(
+        "\n[bgp]\nlocal_as = {SERVICE_AS}\nrouter_id = \"{}\"\n[bgp.drain]\nwait = \"{DRAIN_WAIT}s\"\n\
+         [[bgp.neighbor]]\naddress = \"169.254.7.1\"\nsource = \"169.254.7.2\"\nremote_as = {SERVICE_AS}\n\
+         next_hop = [\"fd07::2\"]\nhold_time = \"3s\"\n",
+        topology::ingress(0).v4
+    );
+    announce_by(lab.ingress(0), "bgp", &keys)?;
+    let _frr = Frr::launch(&lab, &namespace, &text)?;
+    lab.ingress(0).start()?;
+    next_hops(&lab, 1, "FRR over loopback")?;
+    done(lab.ingress(0), &["node", "drain"])?;
+    wait("FRR over loopback: marked", || Ok(at_router(&lab)? == Some((1, true))))?;
+    next_hops(&lab, 0, "FRR over loopback: drained")?;
+    done(lab.ingress(0), &["node", "undrain"])?;
+    next_hops(&lab, 1, "FRR over loopback: undrained")?;
+    lab.ingress(0).kill9()?;
+    next_hops(&lab, 0, "FRR over loopback: SIGKILL")
 }
 
 #[test]

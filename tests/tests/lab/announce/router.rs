@@ -117,11 +117,6 @@ pub(super) struct Frr {
 impl Frr {
     pub fn start(lab: &mut Lab, session: Session) -> Result<Self> {
         lab.router_bird().kill9()?;
-        let user = User::from_name("frr")?.context("no user frr")?;
-        let group = Group::from_name("frr")?.context("no group frr")?;
-        let directory = tempfile::tempdir()?;
-        let path = directory.path();
-        own(path, user.uid, group.gid)?;
         let peer = topology::edge(0, false);
         let Session { asn, key } = session;
         let mut text = format!(
@@ -139,6 +134,17 @@ impl Frr {
              address-family ipv6 unicast\n  neighbor {} activate\n exit-address-family\n",
             peer.v4, peer.v6, peer.v6
         );
+        let router = lab.router().clone();
+        Frr::launch(lab, &router, &text)
+    }
+
+    /// FRR in any namespace, with this configuration of bgpd.
+    pub fn launch(lab: &Lab, namespace: &Namespace, text: &str) -> Result<Self> {
+        let user = User::from_name("frr")?.context("no user frr")?;
+        let group = Group::from_name("frr")?.context("no group frr")?;
+        let directory = tempfile::tempdir()?;
+        let path = directory.path();
+        own(path, user.uid, group.gid)?;
         fs::write(path.join("bgpd.conf"), text)?;
         fs::write(path.join("zebra.conf"), "hostname router\n")?;
         for file in ["bgpd.conf", "zebra.conf"] {
@@ -169,7 +175,7 @@ impl Frr {
                 ]),
                 notifies: false,
             };
-            let mut daemon = lab.daemon(lab.router(), program);
+            let mut daemon = lab.daemon(namespace, program);
             daemon.start()?;
             let socket = path.join(format!("{name}.vty"));
             daemon.wait_until(SERVICE_DEADLINE, "the vty", || socket.exists())?;
