@@ -96,6 +96,8 @@ fn config(role: Role) -> Config {
         prefixes: vec![],
         allowed_senders: vec![],
         hop_limits: HopLimits::default(),
+        rpki: Default::default(),
+        bmp: None,
         metrics: None,
         seed_previous: None,
         drained_pops: Vec::new(),
