@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout_at;
 
 use crate::probe::{Check, Prepared, Target};
 use crate::schedule::{Due, Schedule, Wanted};
@@ -169,12 +170,14 @@ async fn one<K>(
     commands: Arc<Semaphore>,
 ) {
     let result = match prepared {
-        Some(Ok(prepared)) if prepared.is_heavy() => match commands.try_acquire() {
-            Ok(_permit) => prepared.run(&target, deadline).await,
-            Err(_) => Err(Reason::new(format_args!(
-                "{MOST_COMMANDS} commands run already; make them faster, or the interval longer"
-            ))),
-        },
+        Some(Ok(prepared)) if prepared.is_heavy() => {
+            match timeout_at(deadline.into(), commands.acquire()).await {
+                Ok(Ok(_permit)) => prepared.run(&target, deadline).await,
+                _ => Err(Reason::new(format_args!(
+                    "{MOST_COMMANDS} commands run already; make them faster, or the interval longer"
+                ))),
+            }
+        }
         Some(Ok(prepared)) => prepared.run(&target, deadline).await,
         Some(Err(reason)) => Err(reason),
         None => Err(Reason::new("the check has not been prepared")),

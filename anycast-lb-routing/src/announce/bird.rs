@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -133,9 +134,15 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     beside.push(".new");
     let beside = file.with_file_name(beside);
     if let Some(directory) = file.parent() {
-        std::fs::create_dir_all(directory)?;
+        // BIRD reads it, perhaps as another user; nothing in it is secret, and this process may have a umask that
+        // lets nobody else in.
+        if !directory.exists() {
+            std::fs::create_dir_all(directory)?;
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
+        }
     }
     let mut new = std::fs::File::create(&beside)?;
+    new.set_permissions(std::fs::Permissions::from_mode(0o644))?;
     new.write_all(text.as_bytes())?;
     new.sync_all()?;
     std::fs::rename(&beside, file)

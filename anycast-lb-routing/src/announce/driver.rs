@@ -71,7 +71,7 @@ pub struct Outlets {
     speaker: Speaker,
     bird: Option<Worker<BirdJob>>,
     command: Option<Worker<Hook>>,
-    leaving: Vec<JoinHandle<()>>,
+    leaving: Vec<JoinHandle<Done>>,
 }
 
 /// How an outlet other than the speaker does.
@@ -146,7 +146,7 @@ impl Outlets {
 }
 
 /// Puts a worker for `job` in the place of one for another.
-fn replace<J: Job>(place: &mut Option<Worker<J>>, job: Option<J>, leaving: &mut Vec<JoinHandle<()>>) {
+fn replace<J: Job>(place: &mut Option<Worker<J>>, job: Option<J>, leaving: &mut Vec<JoinHandle<Done>>) {
     if place.as_ref().map(|worker| &worker.job) == job.as_ref() {
         return;
     }
@@ -181,7 +181,15 @@ trait Job: Clone + PartialEq + Send + Sync + 'static {
 }
 
 /// What an outlet has been told; a prefix that is missing has been told nothing.
-type Done = BTreeMap<IpNet, Decision>;
+type Done = BTreeMap<IpNet, Told>;
+
+/// What an outlet was told of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    decision: Decision,
+    /// It has said that it did that. If not, it may have done so all the same.
+    heard: bool,
+}
 
 /// Whether that is all that is wanted. What was told once and is wanted no more must be withdrawn.
 fn is_done(wanted: &Wanted, done: &Done) -> bool {
@@ -192,9 +200,10 @@ fn is_done(wanted: &Wanted, done: &Done) -> bool {
 fn next(wanted: &Wanted, done: &Done) -> Option<(IpNet, Decision)> {
     let forgotten = done
         .iter()
-        .filter(|(prefix, decision)| **decision != Decision::Withdraw && !wanted.contains_key(prefix));
+        .filter(|(prefix, told)| told.decision != Decision::Withdraw && !wanted.contains_key(prefix));
     let forgotten = forgotten.map(|(prefix, _)| (*prefix, Decision::Withdraw));
-    let differing = wanted.iter().filter(|(prefix, decision)| done.get(prefix) != Some(decision));
+    let is_told = |prefix: &IpNet, decision| done.get(prefix) == Some(&Told { decision, heard: true });
+    let differing = wanted.iter().filter(|(prefix, decision)| !is_told(prefix, **decision));
     forgotten.chain(differing.map(|(prefix, decision)| (*prefix, *decision))).min_by_key(|(_, d)| *d as u8)
 }
 
@@ -214,7 +223,7 @@ impl Job for BirdJob {
 
     async fn step(&self, wanted: &Wanted, done: &mut Done) -> Result<(), String> {
         self.bird.apply(&render(wanted, &self.drain, self.local_as)).await.map_err(|e| e.to_string())?;
-        *done = wanted.clone();
+        *done = wanted.iter().map(|(prefix, d)| (*prefix, Told { decision: *d, heard: true })).collect();
         Ok(())
     }
 }
@@ -231,11 +240,16 @@ impl Job for Hook {
         // Each prefix is tried, so that one that fails does not hold up the others.
         let mut left = done.clone();
         while let Some((prefix, decision)) = next(wanted, &left) {
-            match self.tell(prefix, decision).await {
-                Ok(()) => drop(done.insert(prefix, decision)),
-                Err(error) => failed = failed.or(Some(error.to_string())),
+            let result = self.tell(prefix, decision).await;
+            // A withdrawal that failed leaves what was said before.
+            let before = done.get(&prefix).map(|told| told.decision);
+            let standing =
+                if result.is_err() && decision == Decision::Withdraw { before } else { Some(decision) };
+            if let Some(decision) = standing {
+                done.insert(prefix, Told { decision, heard: result.is_ok() });
             }
-            left.insert(prefix, decision);
+            failed = failed.or(result.err().map(|error| error.to_string()));
+            left.insert(prefix, Told { decision, heard: true });
         }
         failed.map_or(Ok(()), Err)
     }
@@ -247,7 +261,7 @@ struct Worker<J> {
     wanted: watch::Sender<Option<Wanted>>,
     report: watch::Receiver<OutletReport>,
     stop: oneshot::Sender<End>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Done>,
 }
 
 /// What a worker does last.
@@ -260,7 +274,7 @@ enum End {
 }
 
 impl<J: Job> Worker<J> {
-    fn start(job: J, wanted: Option<Wanted>, after: Option<JoinHandle<()>>) -> Self {
+    fn start(job: J, wanted: Option<Wanted>, after: Option<JoinHandle<Done>>) -> Self {
         let (wanted, wishes) = watch::channel(wanted);
         let (reports, report) = watch::channel(OutletReport::default());
         let (stop, stopped) = oneshot::channel();
@@ -274,13 +288,13 @@ async fn work<J: Job>(
     mut wishes: watch::Receiver<Option<Wanted>>,
     reports: watch::Sender<OutletReport>,
     mut stopped: oneshot::Receiver<End>,
-    after: Option<JoinHandle<()>>,
-) {
-    if let Some(before) = after {
-        // One that has panicked does nothing more.
-        let _ = before.await;
-    }
-    let mut done = Done::new();
+    after: Option<JoinHandle<Done>>,
+) -> Done {
+    let mut done = match after {
+        // What the one before has said is known; of one that has panicked it is not.
+        Some(before) => before.await.unwrap_or_default(),
+        None => Done::new(),
+    };
     let mut retry = Retry::default();
     let mut told = false;
     let end = loop {
@@ -312,11 +326,12 @@ async fn work<J: Job>(
         }
     };
     if end == End::Leave || wishes.borrow().is_none() {
-        return;
+        return done;
     }
     if let Err(error) = job.step(&Wanted::new(), &mut done).await {
         tracing::error!(outlet = J::METHOD.name(), %error, "not withdrawn at the end");
     }
+    done
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -60,9 +60,11 @@ impl Announcer {
     /// How many VIPs of a prefix can be served.
     pub fn set_vips(&mut self, now: Instant, prefix: &IpNet, vips: Vips) {
         let Some(known) = self.prefixes.get_mut(prefix) else { return };
-        known.vips = vips;
-        // What was never announced, or is held back for another reason, does not flap.
-        if known.standing.decision != Decision::Withdraw && !known.require.is_met(vips) {
+        let before = std::mem::replace(&mut known.vips, vips);
+        // What was never announced, or is held back for another reason, does not flap; nor is it one when all that
+        // could be served before still can, and more is asked.
+        let lost = !known.require.is_met(vips) && (vips.all <= before.all || vips.servable < before.servable);
+        if known.standing.decision != Decision::Withdraw && lost {
             known.damping.lost(now);
         }
     }

@@ -93,6 +93,8 @@ impl Rpki {
     pub fn configure(&self, validators: &[Validator], routes: &[Route]) {
         let now = Instant::now();
         let mut state = self.lock();
+        let differs = |v: &&Validator| state.followed.get(&v.name).is_some_and(|f| f.address != v.address);
+        let moved: Vec<String> = validators.iter().filter(differs).map(|v| v.name.clone()).collect();
         state.followed.retain(|name, f| validators.iter().any(|v| v.name == *name && v.address == f.address));
         for validator in validators {
             if !state.followed.contains_key(&validator.name) {
@@ -100,7 +102,14 @@ impl Rpki {
             }
         }
         let names: Vec<String> = validators.iter().map(|v| v.name.clone()).collect();
-        let mut actions = state.guard.configure(now, &names, routes);
+        // What somebody else said under the same name does not count.
+        let mut actions = if moved.is_empty() {
+            Vec::new()
+        } else {
+            let others: Vec<String> = names.iter().filter(|name| !moved.contains(name)).cloned().collect();
+            state.guard.configure(now, &others, routes)
+        };
+        actions.extend(state.guard.configure(now, &names, routes));
         // New prefixes are looked up in what is there already.
         let synced: Vec<String> =
             state.followed.iter().filter(|(_, f)| f.synced.is_some()).map(|(name, _)| name.clone()).collect();

@@ -7,18 +7,20 @@ use ipnet::IpNet;
 
 /// Parses `500ms`, `10s`, `30m`, `2h`, `1d`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
+    /// A century: added to any moment, this is still one.
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86400);
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
     let seconds = match unit {
-        "ms" => return Some(Duration::from_millis(number)),
+        "ms" => return Some(Duration::from_millis(number)).filter(|d| *d <= LONGEST),
         "s" => 1,
         "m" => 60,
         "h" => 3600,
         "d" => 86400,
         _ => return None,
     };
-    number.checked_mul(seconds).map(Duration::from_secs)
+    number.checked_mul(seconds).map(Duration::from_secs).filter(|d| *d <= LONGEST)
 }
 
 /// Parses a prefix, or an address as the prefix that holds it alone.

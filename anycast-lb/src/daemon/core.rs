@@ -281,7 +281,11 @@ impl Core {
                 out.push(Action::Attach(self.config.interfaces.clone()));
                 self.work = Some(Work { order, stage: Stage::RollingBack { cause, attach: false } });
             }
-            (Stage::RollingBack { cause, .. }, Ok(())) => self.refuse(&order, cause, out),
+            (Stage::RollingBack { cause, .. }, Ok(())) => {
+                self.refuse(&order, cause, out);
+                // A backend that was out for a moment may have another number now.
+                self.set_checks(out);
+            }
             (Stage::RollingBack { cause, .. }, Err(second)) => {
                 self.refuse(&order, not_rolled_back(cause, &second), out);
             }
@@ -306,6 +310,7 @@ impl Core {
                     Err(second) => not_rolled_back(cause, &second),
                 };
                 self.refuse(&order, cause, out);
+                self.set_checks(out);
             }
             other => {
                 // Nobody waits for this one: a link came back or a retry was due.

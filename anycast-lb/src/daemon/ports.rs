@@ -63,6 +63,9 @@ pub trait DataplanePort: Send {
     /// The numbers by which the maps know the backends of pools; those that are in no table have none.
     fn member_numbers(&self) -> BTreeMap<Key, MemberNumber>;
 
+    /// Whether packets of marked sockets are sent through the tunnel.
+    fn can_probe(&self) -> bool;
+
     /// Counters of all verdicts.
     ///
     /// # Errors

@@ -335,7 +335,7 @@ impl Drivers {
             Action::SetChecks(config) => {
                 let numbers = self.dataplane.member_numbers();
                 let number = |pool: &str, backend| numbers.get(&(pool.to_owned(), backend)).copied();
-                self.health.set_checks(wanted(&config, number));
+                self.health.set_checks(wanted(&config, self.dataplane.can_probe(), number));
             }
             Action::SetTargets(targets) => self.resolver.set_targets(targets),
             Action::SetNextHop(backend, resolution) => {

@@ -230,6 +230,10 @@ impl DataplanePort for Fake {
         keys.zip(1..).collect()
     }
 
+    fn can_probe(&self) -> bool {
+        true
+    }
+
     fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {
         let count = |v| match v {
             Verdict::ForwardedGue => Counter { packets: 10, bytes: 1000 },

@@ -235,7 +235,7 @@ impl Dataplane {
         relay::drop_others(&self.layout, relayed)?;
         if self.program != BACKEND {
             let before = std::mem::take(&mut self.probes);
-            self.probes = probe::attach(classifier_fd(&self.ebpf, PROBE)?, interfaces, before);
+            self.probes = probe::attach(classifier_fd(&self.ebpf, PROBE)?, before);
         }
         self.layout.pin_program(program)
     }
@@ -348,6 +348,12 @@ impl Dataplane {
     /// The numbers by which the maps know the backends of pools.
     pub fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
         self.names.members.iter().map(|m| ((m.pool.clone(), m.address), m.number)).collect()
+    }
+
+    /// Whether packets of marked sockets are sent through the tunnel, on every interface there was when the
+    /// program was attached.
+    pub fn can_probe(&self) -> bool {
+        !self.probes.is_empty()
     }
 
     /// What would become of the first packet of `flow`. Touches no live counter.

@@ -46,6 +46,9 @@ pub(super) fn xdp_status(ifindex: u32) -> io::Result<Option<XdpStatus>> {
     Ok(program_id.zip(mode).map(|(program_id, mode)| XdpStatus { program_id, mode }))
 }
 
+/// Name of the interface that leads back to the host, in every network namespace.
+const LOOPBACK: &str = "lo";
+
 /// Index of the interface called `name`.
 pub(super) fn index_of(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
@@ -57,6 +60,13 @@ pub(super) fn existing() -> String {
         all.iter().map(|i| i.name().to_string_lossy().into_owned()).collect::<Vec<_>>().join(", ")
     });
     names.unwrap_or_else(|e| format!("(cannot list them: {e})"))
+}
+
+/// Names and indices of all interfaces but those that only lead back to this host.
+pub(super) fn interfaces() -> Vec<(String, u32)> {
+    let Ok(all) = nix::net::if_::if_nameindex() else { return Vec::new() };
+    let named = all.iter().map(|i| (i.name().to_string_lossy().into_owned(), i.index()));
+    named.filter(|(name, _)| name != LOOPBACK).collect()
 }
 
 fn link(ifindex: u32) -> io::Result<LinkMessage> {

@@ -13,9 +13,11 @@ use crate::membership::Key;
 use crate::model::{Config, Role, Via};
 
 /// One check for each backend of a pool that has checks. `number` is what the data plane calls a backend of a
-/// pool: one that it does not know has been drained, or is not there yet, and is not checked.
+/// pool: one that it does not know has been drained, or is not there yet, and is not checked. Without a `tunnel`
+/// for them, checks that should go through it are not made: they would end anywhere, and mean nothing.
 pub fn wanted(
     config: &Config,
+    tunnel: bool,
     number: impl Fn(&str, IpAddr) -> Option<MemberNumber>,
 ) -> Vec<Wanted<Key, Subject>> {
     let mut out = Vec::new();
@@ -27,6 +29,14 @@ pub fn wanted(
         let vips = config.vips.iter().filter(|v| v.pool == pool.name).map(|v| v.key);
         // What has no place is not checked; `check` and the log have said so.
         let Ok((vip, port)) = place(check, vips) else { continue };
+        if check.via == Via::Tunnel && !tunnel {
+            tracing::error!(
+                pool = pool.name,
+                "not checked: checks cannot go through the tunnel on this host, which takes Linux 6.6; \
+                 write via = \"direct\""
+            );
+            continue;
+        }
         let what = Arc::new(check.check.clone());
         for backend in &pool.backends {
             let Some(number) = number(&pool.name, backend.address) else { continue };
@@ -76,7 +86,7 @@ mod tests {
             assert_eq!(w.key, ("web".to_owned(), target.backend));
             (target.backend, target.address.to_string(), target.mark)
         };
-        wanted(config, number).into_iter().map(target).collect()
+        wanted(config, true, number).into_iter().map(target).collect()
     }
 
     #[test]

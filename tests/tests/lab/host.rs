@@ -102,8 +102,6 @@ fn config(role: Role) -> Config {
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),
-        rpki: Default::default(),
-        bmp: None,
     }
 }
 

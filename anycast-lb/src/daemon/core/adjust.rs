@@ -227,7 +227,12 @@ impl Core {
 
     /// All verdicts that there are become one step, and one swap of tables.
     fn take_verdicts(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let verdicts = std::mem::take(&mut self.adjuster.verdicts);
+        let mut verdicts = std::mem::take(&mut self.adjuster.verdicts);
+        // One that was under way when its check was taken out would hold for ever.
+        let is_checked = |name: &String| {
+            self.config.pools.iter().any(|pool| pool.name == *name && pool.health.check.is_some())
+        };
+        verdicts.retain(|(pool, _), _| is_checked(pool));
         let mut next = self.adjuster.membership.clone();
         let told = verdicts.iter().map(|(key, verdict)| {
             let health = match verdict.health {

@@ -1,9 +1,10 @@
 //! What follows for the prefixes that this node announces.
 //!
 //! Whatever happened, at the end of each step it is looked whether each prefix can be served: that costs one
-//! look at a healthy backend of each pool. So nothing that changes can be forgotten.
+//! look at each backend. So nothing that changes can be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anycast_lb_routing::announce::driver::Method;
@@ -14,8 +15,8 @@ use ipnet::IpNet;
 use super::{Action, Core, Outcome, Ticket};
 use crate::daemon::diff::{Difference, What};
 use crate::daemon::{Code, Failure};
-use crate::health::{Servable, servable};
-use crate::model::{Announcing, Pool, Role};
+use crate::health::{Servable, place, servable};
+use crate::model::{Announcing, Config, Pool, Role};
 use crate::neighbour::Resolution;
 
 /// How often it is looked whether the program is still attached: nobody is told when it is taken off.
@@ -35,6 +36,8 @@ pub(super) struct Announce {
     /// Pools of which checks have once said how they are. What a daemon that has just started does not know
     /// is no reason to announce; that a backend came later whom nobody has checked yet is none to withdraw.
     proven: BTreeSet<String>,
+    /// What RPKI said last of each prefix, announced or not.
+    verdicts: BTreeMap<IpNet, Verdict>,
     look_at: Option<Instant>,
     decide_at: Option<Instant>,
 }
@@ -112,6 +115,7 @@ impl Core {
         for (prefix, verdict) in verdicts {
             self.announce.machine.set_verdict(prefix, verdict.clone());
         }
+        self.announce.verdicts.extend(verdicts.clone());
     }
 
     /// Somebody has looked at the attachments: none = the program is where it should be.
@@ -133,6 +137,9 @@ impl Core {
             self.announce.told = self.config.announcing.clone();
             let prefixes = self.config.announcing.prefixes.iter().map(|p| (p.prefix, p.require));
             self.announce.machine.configure(prefixes);
+            for (prefix, verdict) in &self.announce.verdicts {
+                self.announce.machine.set_verdict(prefix, verdict.clone());
+            }
             out.push(Action::ConfigureAnnouncing(Box::new(self.config.announcing.clone())));
             self.count_vips(now);
             self.announce.machine.decide(now);
@@ -180,7 +187,11 @@ impl Core {
     fn count_vips(&mut self, now: Instant) {
         let pools: Vec<(&str, Servable)> =
             self.config.pools.iter().map(|pool| (pool.name.as_str(), self.reachable(now, pool))).collect();
-        let proven = pools.iter().filter(|(_, s)| s.is_proven()).map(|(name, _)| (*name).to_owned());
+        let config = Arc::clone(&self.config);
+        let is_checked = |name: &str| config.pools.iter().any(|p| p.name == name && has_checks(&config, p));
+        let proven = pools.iter().filter(|(name, s)| s.is_servable() && (s.is_proven() || !is_checked(name)));
+        let proven: Vec<String> = proven.map(|(name, _)| (*name).to_owned()).collect();
+        self.announce.proven.retain(|name| pools.iter().any(|(pool, _)| pool == name));
         self.announce.proven.extend(proven);
         let is_proven = |name: &str| self.announce.proven.contains(name);
         let servable: BTreeMap<&str, bool> =
@@ -208,4 +219,10 @@ impl Core {
         };
         servable(pool, &self.config.pop, &self.config.drained_pops, report)
     }
+}
+
+/// Whether somebody will say how the backends of this pool are: its checks have somewhere to go.
+fn has_checks(config: &Config, pool: &Pool) -> bool {
+    let vips = config.vips.iter().filter(|vip| vip.pool == pool.name).map(|vip| vip.key);
+    pool.health.check.as_ref().is_some_and(|check| place(check, vips).is_ok())
 }

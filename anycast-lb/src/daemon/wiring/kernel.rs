@@ -61,6 +61,10 @@ impl DataplanePort for Kernel {
         self.dataplane.member_numbers()
     }
 
+    fn can_probe(&self) -> bool {
+        self.dataplane.can_probe()
+    }
+
     fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {
         Ok(self.dataplane.verdicts())
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anycast_lb_health::Health as Checked;
 use anycast_lb_routing::announce::driver::Method;
 use anycast_lb_routing::announce::gate::{Decision, Require, Verdict};
 use ipnet::IpNet;
@@ -82,6 +83,48 @@ fn a_start_that_finds_no_way_to_a_backend_announces_nothing() {
     assert_eq!(bench.told(), Some(Decision::Announce));
 }
 
+/// Whom nobody has checked yet may be dead, and that nobody could be reached at first proves nothing.
+#[test]
+fn a_pool_with_checks_is_announced_when_they_have_proved_it() {
+    let mut config = announcing();
+    config.pools[0].health.check = Some(health::check());
+    let mut bench = Bench::starting(config);
+    bench.wait(RESOLVE_WAIT.as_secs());
+    for last in [11, 12] {
+        bench.next_hop(last);
+    }
+    assert_eq!(bench.told(), Some(Decision::Withdraw), "{}", bench.reason());
+    bench.checks_say(&[(12, Checked::Up)]);
+    assert_eq!(bench.told(), Some(Decision::Announce));
+}
+
+/// A newcomer that cannot be served yet does not make a flap of what is served.
+#[test]
+fn one_vip_more_is_no_loss() {
+    let mut config = announcing();
+    config.announcing.prefixes[0].require = Require::AllVips;
+    let mut bench = Bench::starting(config.clone());
+    for last in [11, 12] {
+        bench.next_hop(last);
+    }
+    assert_eq!(bench.told(), Some(Decision::Announce));
+    let mut empty = config.pools[0].clone();
+    empty.name = "empty".to_owned();
+    empty.backends.clear();
+    let mut vip = config.vips[0].clone();
+    vip.key.port = Some(8080);
+    vip.pool = empty.name.clone();
+    let mut next = config.clone();
+    next.pools.push(empty);
+    next.vips.push(vip);
+    bench.fake.world().file = Some(next);
+    bench.order(7, Change::Reload);
+    assert_eq!(bench.told(), Some(Decision::Withdraw), "all were asked for");
+    bench.fake.world().file = Some(config);
+    bench.order(8, Change::Reload);
+    assert_eq!(bench.told(), Some(Decision::Announce), "at once: nothing flapped");
+}
+
 #[test]
 fn the_last_backend_decides() {
     let mut bench = Bench::announcing();
@@ -157,6 +200,19 @@ fn rpki_can_withhold_and_permit() {
     assert_eq!((bench.told(), bench.reason().as_str()), (Some(Decision::Withdraw), "RPKI: invalid"));
     bench.feed(verdict(Verdict::Permit));
     assert_eq!(bench.told(), Some(Decision::Announce));
+}
+
+#[test]
+fn what_rpki_said_of_a_prefix_holds_when_it_is_announced_later() {
+    let mut bench = Bench::starting(config());
+    for last in [11, 12] {
+        bench.next_hop(last);
+    }
+    let withheld = Verdict::Withhold("RPKI: invalid".to_owned());
+    bench.feed(Event::Verdicts([(prefix(), withheld)].into()));
+    bench.fake.world().file = Some(announcing());
+    bench.order(7, Change::Reload);
+    assert_eq!((bench.told(), bench.reason().as_str()), (Some(Decision::Withdraw), "RPKI: invalid"));
 }
 
 #[test]

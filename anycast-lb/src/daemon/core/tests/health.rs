@@ -9,7 +9,7 @@ use super::*;
 use crate::membership::{Fitness, Health, Key, Source};
 use crate::model::{AllDown, HealthCheck, Pool, Protocol, Via, Vip, VipKey};
 
-fn check() -> HealthCheck {
+pub(super) fn check() -> HealthCheck {
     let timing =
         Timing { interval: Duration::from_secs(2), timeout: Duration::from_secs(1), rise: 2, fall: 3 };
     HealthCheck { check: Check::Tcp, via: Via::Direct, port: None, timing }
@@ -26,7 +26,7 @@ fn verdict(health: Checked) -> Verdict {
 }
 
 impl Bench {
-    fn checks_say(&mut self, verdicts: &[(u8, Checked)]) {
+    pub(super) fn checks_say(&mut self, verdicts: &[(u8, Checked)]) {
         let named =
             |(last, health): &(u8, Checked)| (("web".to_owned(), backend_address(*last)), verdict(*health));
         self.feed(Event::Checked(verdicts.iter().map(named).collect()));
@@ -165,4 +165,17 @@ fn a_reload_that_takes_the_checks_away_takes_their_verdicts_with_them() {
     bench.fake.world().file = Some(config());
     bench.order(2, Change::Reload);
     assert_eq!((health(&bench), bench.checks()), (Health::Unknown, vec![]));
+}
+
+/// It was under way when the check was taken out of the file, and nobody would ever take it back.
+#[test]
+fn a_verdict_whose_check_is_gone_says_nothing() {
+    let mut bench = Bench::starting(checked());
+    for last in [11, 12] {
+        bench.next_hop(last);
+    }
+    bench.fake.world().file = Some(config());
+    bench.order(7, Change::Reload);
+    bench.checks_say(&[(11, Checked::Down)]);
+    assert!(bench.fit(11));
 }
