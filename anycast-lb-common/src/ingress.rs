@@ -124,7 +124,7 @@ fn find<P: Packet, T: Tables, const N: usize>(
     let tag = || fragments::tag(addresses, datagram.protocol(), datagram.identification(), keys);
     let (hash, ports, vip) = if is_remembered && datagram.is_later_fragment() {
         let (hash, vip) = fragments::recall(tables, tag()).ok_or(Verdict::Fragment)?;
-        (hash, 0, tables.vip(vip).ok_or(Verdict::BadTable)?)
+        (hash, 0, tables.vip(vip).filter(|word| *word != 0).ok_or(Verdict::Fragment)?)
     } else {
         let (ports, vip) = service(packet, tables, view, ours, datagram)?;
         (0, ports, vip)

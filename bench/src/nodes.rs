@@ -209,8 +209,6 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: HopLimits::default(),
-        rpki: Default::default(),
-        bmp: None,
         metrics: None,
     }
 }

@@ -225,8 +225,9 @@ fn open(body: &[u8]) -> Result<Open, Notification> {
         return Err(Notification::new(Notification::OPEN, 3));
     }
     let rest = body.get(10..).unwrap_or_default();
-    // RFC 9072: 255 and 255 say that lengths have two octets.
-    let extended = *parameters_length == 255 && rest.first() == Some(&255);
+    // RFC 9072 §2: a first type of 255 says that lengths have two octets; what the old length says counts for nothing
+    // then, unless it is 0.
+    let extended = *parameters_length != 0 && rest.first() == Some(&255);
     let (length, parameters) = if extended {
         let (length, parameters) = rest.get(1..).and_then(split_u16).ok_or_else(malformed)?;
         (usize::from(length), parameters)

@@ -127,8 +127,9 @@ pub fn announce(
             IpAddr::V6(next_hop_global) => {
                 let nlri = ipv6(prefixes)?.into();
                 let reach = MpReach::Ipv6Unicast { next_hop_global, next_hop_local: None, nlri };
-                list.push(attribute(true, false, PathAttributeValue::MpReach(reach))?);
                 list.sort_by_key(type_code);
+                // The very first, so that a receiver who stumbles over a later one knows what it was about (RFC 7606 §5.1).
+                list.insert(0, attribute(true, false, PathAttributeValue::MpReach(reach))?);
                 BgpUpdateMessage::new(Vec::new(), list, Vec::new())
             }
         };

@@ -227,7 +227,7 @@ fn open(bytes: &mut Bytes<'_>) -> Option<Open> {
     let mut open = Open { asn: body.u16()?.into(), ..Open::default() };
     let _hold_time_and_identifier: [u8; 6] = body.array()?;
     let length = body.u8()?;
-    let extended = length == EXTENDED && body.0.first() == Some(&EXTENDED);
+    let extended = length != 0 && body.0.first() == Some(&EXTENDED);
     if extended {
         body.u8()?;
     }

@@ -83,6 +83,8 @@ struct Shared {
 struct Inner {
     watch: Watch,
     log: Throttle,
+    /// Of its own: whoever is refused must not use up what alarms need.
+    refusals: Throttle,
     sessions: BTreeMap<IpAddr, usize>,
     next: RouterId,
     /// Why nobody listens.
@@ -118,6 +120,7 @@ impl Station {
         let inner = Inner {
             watch: Watch::new(&settings.own, &settings.ours),
             log: Throttle::new(Instant::now()),
+            refusals: Throttle::new(Instant::now()),
             sessions: BTreeMap::new(),
             next: 0,
             problem: None,
@@ -289,7 +292,7 @@ async fn run(listen: SocketAddr, shared: Arc<Shared>) {
                     sessions.spawn(serve(stream, router, session));
                 }
                 Err(why) => {
-                    if shared.lock().log.admits(Instant::now()) {
+                    if shared.lock().refusals.admits(Instant::now()) {
                         tracing::warn!(%router, "a BMP session is refused: {why}");
                     }
                 }

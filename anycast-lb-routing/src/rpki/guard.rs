@@ -198,6 +198,12 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// Somebody else has this validator's name now: what it said does not count. Conclusions are drawn by the
+    /// [`Self::configure`] that follows.
+    pub fn forget(&mut self, validator: &str) {
+        self.validators.remove(validator);
+    }
+
     /// These are the validators and the prefixes from now on. What is known of those that stay is kept; the answers
     /// for new prefixes are still to come ([`Self::answered`]).
     pub fn configure(&mut self, now: Instant, validators: &[String], routes: &[Route]) -> Vec<Action> {

@@ -102,14 +102,10 @@ impl Rpki {
             }
         }
         let names: Vec<String> = validators.iter().map(|v| v.name.clone()).collect();
-        // What somebody else said under the same name does not count.
-        let mut actions = if moved.is_empty() {
-            Vec::new()
-        } else {
-            let others: Vec<String> = names.iter().filter(|name| !moved.contains(name)).cloned().collect();
-            state.guard.configure(now, &others, routes)
-        };
-        actions.extend(state.guard.configure(now, &names, routes));
+        for name in &moved {
+            state.guard.forget(name);
+        }
+        let mut actions = state.guard.configure(now, &names, routes);
         // New prefixes are looked up in what is there already.
         let synced: Vec<String> =
             state.followed.iter().filter(|(_, f)| f.synced.is_some()).map(|(name, _)| name.clone()).collect();

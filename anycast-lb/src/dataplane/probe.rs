@@ -25,6 +25,8 @@ pub(super) fn attach(program: BorrowedFd<'_>, before: Vec<Probe>) -> Vec<Probe> 
         }
         match sys::create_tc_link(program, ifindex, sys::Hook::Egress) {
             Ok(link) => probes.push(Probe { ifindex, _link: link }),
+            // It has gone meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
             Err(error) => {
                 tracing::warn!(interface = name, "health checks cannot be sent through the tunnel: {error}");
                 return Vec::new();
