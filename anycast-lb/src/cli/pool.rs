@@ -86,17 +86,8 @@ impl Pool {
 }
 
 fn render_list(answer: &Pools) -> String {
-    let mut table = Table::new(&[
-        "POOL",
-        "ENCAP",
-        "TABLE",
-        ">SLOTS",
-        ">VIPS",
-        ">BACKENDS",
-        ">ACTIVE",
-        "SERVICE",
-        "OWNERS",
-    ]);
+    let mut table =
+        Table::new(&["POOL", "ENCAP", "TABLE", ">SLOTS", ">VIPS", ">ACTIVE", "SERVICE", "OWNERS"]);
     for pool in &answer.pools {
         table.row([
             Cell::from(&pool.pool),
@@ -104,13 +95,18 @@ fn render_list(answer: &Pools) -> String {
             Cell::from(&pool.table),
             pool.slots.into(),
             pool.vips.into(),
-            pool.backends.into(),
-            if pool.active == 0 { Cell::judged("0", false) } else { pool.active.into() },
+            active_cell(pool.active, pool.backends),
             service_cell(&pool.service),
             Cell::from(&pool.owners),
         ]);
     }
     table.render("no pools; on an ingress node: anycast-lb pool add NAME")
+}
+
+/// How many backends take new flows, of all.
+fn active_cell(active: usize, all: usize) -> Cell {
+    let text = format!("{active} of {all}");
+    if active == 0 { Cell::judged(&text, false) } else { Cell::from(&text) }
 }
 
 fn render_detail(answer: &PoolDetail) -> String {
