@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_skb_adjust_room, bpf_skb_change_tail};
 use aya_ebpf::programs::TcContext;
 use bytemuck::Pod;
 
-use crate::packet::{opaque, place};
+use crate::packet::{opaque, viewed};
 
 pub(crate) struct Departure<'a> {
     context: &'a TcContext,
@@ -47,25 +47,17 @@ impl Packet for Departure<'_> {
 
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
-        const { assert!(align_of::<T>() == 1) };
-        let start = place(self.context.data(), at);
-        if start + size_of::<T>() > self.context.data_end() {
-            return None;
-        }
+        let bytes = viewed(self.context.data(), self.context.data_end(), at)?;
         // SAFETY: the bytes lie inside the frame (the verifier checks it), any bytes are a valid `T` of alignment
         // 1, and the frame moves only through `&mut self`.
-        Some(unsafe { &*(start as *const T) })
+        Some(unsafe { &*bytes })
     }
 
     #[inline(always)]
     fn view_mut<T: Pod>(&mut self, at: usize) -> Option<&mut T> {
-        const { assert!(align_of::<T>() == 1) };
-        let start = place(self.context.data(), at);
-        if start + size_of::<T>() > self.context.data_end() {
-            return None;
-        }
+        let bytes = viewed(self.context.data(), self.context.data_end(), at)?;
         // SAFETY: as above; the frame belongs to this program while it runs.
-        Some(unsafe { &mut *(start as *mut T) })
+        Some(unsafe { &mut *bytes })
     }
 
     fn sum<const N: usize>(&self, _: usize, _: u32) -> Option<u32> {

@@ -46,7 +46,7 @@ impl<'a> Frame<'a> {
 /// `start + at`, which the compiler cannot compute a second time: it would check one copy and use the other,
 /// and the verifier does not know that they are equal.
 #[inline(always)]
-pub(crate) fn place(mut start: usize, at: usize) -> usize {
+fn place(mut start: usize, at: usize) -> usize {
     // SAFETY: arithmetic; a packet does not begin at address 0.
     unsafe {
         asm!("{start} += {at}", start = inout(reg) start, at = in(reg) at, options(pure, nomem, nostack));
@@ -54,6 +54,17 @@ pub(crate) fn place(mut start: usize, at: usize) -> usize {
         core::hint::assert_unchecked(start != 0);
     }
     start
+}
+
+/// The bytes of a `T` at `at` between `start` and `end`, if they lie there.
+#[inline(always)]
+pub(crate) fn viewed<T: Pod>(start: usize, end: usize, at: usize) -> Option<*mut T> {
+    const { assert!(align_of::<T>() == 1) };
+    let start = place(start, at);
+    if start + size_of::<T>() > end {
+        return None;
+    }
+    Some(start as *mut T)
 }
 
 impl Packet for Frame<'_> {
@@ -80,25 +91,17 @@ impl Packet for Frame<'_> {
 
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
-        const { assert!(align_of::<T>() == 1) };
-        let start = place(self.context.data(), at);
-        if start + size_of::<T>() > self.context.data_end() {
-            return None;
-        }
+        let bytes = viewed(self.context.data(), self.context.data_end(), at)?;
         // SAFETY: the bytes lie inside the frame (the verifier checks it), any bytes are a valid
         // `T` of alignment 1, and the frame moves only through `&mut self`.
-        Some(unsafe { &*(start as *const T) })
+        Some(unsafe { &*bytes })
     }
 
     #[inline(always)]
     fn view_mut<T: Pod>(&mut self, at: usize) -> Option<&mut T> {
-        const { assert!(align_of::<T>() == 1) };
-        let start = place(self.context.data(), at);
-        if start + size_of::<T>() > self.context.data_end() {
-            return None;
-        }
+        let bytes = viewed(self.context.data(), self.context.data_end(), at)?;
         // SAFETY: as above; the frame belongs to this program while it runs.
-        Some(unsafe { &mut *(start as *mut T) })
+        Some(unsafe { &mut *bytes })
     }
 
     #[inline(always)]
@@ -144,13 +147,9 @@ impl Packet for Skb<'_> {
 
     #[inline(always)]
     fn view<T: Pod>(&self, at: usize) -> Option<&T> {
-        const { assert!(align_of::<T>() == 1) };
-        let start = place(self.0.data(), at);
-        if start + size_of::<T>() > self.0.data_end() {
-            return None;
-        }
+        let bytes = viewed(self.0.data(), self.0.data_end(), at)?;
         // SAFETY: as for [`Frame`].
-        Some(unsafe { &*(start as *const T) })
+        Some(unsafe { &*bytes })
     }
 
     fn view_mut<T: Pod>(&mut self, _: usize) -> Option<&mut T> {

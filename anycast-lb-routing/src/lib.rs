@@ -4,4 +4,5 @@
 pub mod announce;
 pub mod bgp;
 pub mod bmp;
+mod keepalive;
 pub mod rpki;

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -19,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::message::{HEADER, Malformed, Message, decode, header};
 use super::watch::{Action, Alarm, Own, RouterId, RouterStatus, Sight, Watch};
+use crate::keepalive::keep_alive;
 
 #[cfg(test)]
 mod tests;
@@ -32,9 +32,6 @@ pub const MOST_OF_ONE_HOST: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Before another attempt to listen, or to accept.
 const RETRY: Duration = Duration::from_secs(2);
-/// After this much silence the kernel asks whether the router is still there, every so often, and gives it up after a
-/// few questions.
-const KEEPALIVE: (u32, u32, u32) = (20, 5, 4);
 /// Lines about alarms that may be written at once, and one more each [`LINE_INTERVAL`].
 const MOST_LINES: u32 = 50;
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -330,14 +327,6 @@ async fn serve(stream: TcpStream, router: SocketAddr, session: Session) {
         End::Malformed(_) | End::Slow => tracing::warn!(%router, "a router's BMP session is closed: {end}"),
         _ => tracing::info!(%router, "a router's BMP session has ended: {end}"),
     }
-}
-
-fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
-    let (idle, interval, count) = KEEPALIVE;
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
-    setsockopt(stream, sockopt::TcpKeepIdle, &idle)?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &interval)?;
-    setsockopt(stream, sockopt::TcpKeepCount, &count)
 }
 
 /// Reads message by message, until the end.

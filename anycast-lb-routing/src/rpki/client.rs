@@ -14,13 +14,13 @@ use ::rpki::rtr::client::{Client, PayloadError, PayloadTarget, PayloadUpdate};
 use ::rpki::rtr::payload::{Payload, Timing};
 use ::rpki::rtr::state::State;
 use ipnet::IpNet;
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::stream::{Guarded, Patience};
 use super::validity::{Vrp, VrpSet};
+use crate::keepalive::keep_alive;
 
 #[cfg(test)]
 mod tests;
@@ -34,9 +34,6 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Before the first and the following attempts after a session broke.
 const BACKOFF: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
-/// After this much silence the kernel asks whether the validator's host is still there, every so often, and gives
-/// it up after a few questions.
-const KEEPALIVE: (u32, u32, u32) = (20, 5, 4);
 /// Versions in the order in which they are tried: one who does not know the first should say so (RFC 8210 §7), and
 /// some only hang up.
 const VERSIONS: [u8; 3] = [2, 1, 0];
@@ -174,15 +171,6 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, ClientError> {
     let stream = connected.map_err(|_| ClientError::ConnectTimeout)?.map_err(ClientError::Connect)?;
     keep_alive(&stream).map_err(|e| ClientError::Connect(e.into()))?;
     Ok(stream)
-}
-
-/// A validator has nothing to say for an hour; that its host is gone is seen sooner.
-fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
-    let (idle, interval, count) = KEEPALIVE;
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
-    setsockopt(stream, sockopt::TcpKeepIdle, &idle)?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &interval)?;
-    setsockopt(stream, sockopt::TcpKeepCount, &count)
 }
 
 /// One session.

@@ -256,7 +256,7 @@ fn community(entry: &Field<'_>) -> Option<Community> {
 
 fn bird(root: &Section<'_>) -> Option<At<BirdDraft>> {
     let section = root.table("bird")?;
-    let file = section.required("file", "file = \"/run/anycast-lb/bird.conf\"");
+    let file = section.required("file", "file = \"/run/anycast-lb-bird/prefixes.conf\"");
     let file = file.and_then(|field| absolute(&field));
     let socket = match section.field("socket") {
         Some(field) => absolute(&field),

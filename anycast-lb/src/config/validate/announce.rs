@@ -81,7 +81,10 @@ fn check(draft: &PrefixDraft, all: &Draft, report: &Report<'_>) {
             missing("bgp", "write [bgp] with local_as, and [[bgp.neighbor]] with address and remote_as");
         }
         Method::Bird if all.announce.bird.is_none() => {
-            missing("bird", "write [bird] with file = \"/run/anycast-lb/bird.conf\", which BIRD includes");
+            missing(
+                "bird",
+                "write [bird] with file = \"/run/anycast-lb-bird/prefixes.conf\", which BIRD includes",
+            );
         }
         Method::Command if all.announce.command.is_none() => {
             missing("command", "write [command] with run = [\"/usr/local/sbin/announce\"]");
