@@ -14,6 +14,7 @@
 
 mod all;
 mod counters;
+mod event;
 mod member;
 mod service;
 mod table;
@@ -21,6 +22,10 @@ mod verdict;
 
 pub use all::{AllTables, MAX_VALUE};
 pub use counters::{Counter, CpuCounters, MAX_VERDICTS};
+pub use event::{
+    Event, FLOW_RING, Filter, MAX_FILTERS, MAX_QUESTION, MAX_SNAP, Observed, Observer, PACKET_RING,
+    QUESTION_RING, Question, Reasons, Written,
+};
 pub use member::{Encap, MAX_TEMPLATE, Member, MemberFlags};
 pub use service::{
     ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, FRAGMENT_SLOT_BITS, FlowKeys,
@@ -32,7 +37,7 @@ pub use table::{ARENA_SLOTS, MAX_MEMBERS, MAX_POOLS, MemberNumber, PoolEntry, Sl
 pub use verdict::{Kind, Program, VERDICTS, Verdict};
 
 /// Version of everything in this module; part of the path under which maps are pinned.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Version of the flow hash and of the table algorithms: nodes that disagree on it place flows
 /// differently.

@@ -101,8 +101,8 @@ pub struct Buffer {
     pub unmatched_pass: u32,
     /// 1: the seed is being changed, [`Self::previous_keys`] counts.
     pub seed_change: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How often tables were put in force since the maps were made, this time included.
+    pub version: u32,
 }
 
 /// The one word that says which half is in force, and both halves' headers.
@@ -196,8 +196,11 @@ impl VipFlags {
     pub const MSS_CLAMP: u16 = 16;
     /// UDP is QUIC whose connection IDs name the backend, as [`VipEntry::server_ids`] says.
     pub const QUIC: u16 = 32;
-    /// Whatever makes the flow of a packet something else than its whole 5-tuple, in one test.
-    pub const SPECIAL_FLOW: u16 = Self::HASHED_PARTS | Self::QUIC;
+    /// A DNS question for the name of the server (RFC 4892) is answered by the node.
+    pub const IDENTITY: u16 = 64;
+    /// Whatever makes the flow of a packet something else than its whole 5-tuple, or of the packet something
+    /// else than one of a flow, in one test.
+    pub const SPECIAL_FLOW: u16 = Self::HASHED_PARTS | Self::QUIC | Self::IDENTITY;
 }
 
 /// How the connection IDs of a VIP's QUIC servers name the server (draft-ietf-quic-load-balancers-21 §3.1, §5.2,

@@ -144,7 +144,7 @@ fn begin_seed_change(tables: &Tables, plan: &Plan) {
     }
     // Nothing looks at the keys before the word that says they count.
     tables.control.store_part(0, header_at(half) + offset_of!(Buffer, previous_keys), &previous_keys);
-    tables.control.store_part(0, header_at(half) + SEED_CHANGE, &[1_u32, header.reserved]);
+    tables.control.store_part(0, header_at(half) + SEED_CHANGE, &[1_u32, header.version]);
 }
 
 /// Fills the half of the service tables that is not in force, and gives its number.
@@ -168,7 +168,7 @@ fn prepare_half(tables: &Tables, plan: &Plan) -> u32 {
         prefixes: plan.prefixes.len() as u32,
         unmatched_pass: plan.unmatched_pass.into(),
         hop_limits: plan.hop_limits,
-        reserved: 0,
+        version: tables.version().wrapping_add(1),
     };
     tables.control.store_part(0, header_at(half), &header);
     half

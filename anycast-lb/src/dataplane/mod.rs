@@ -328,6 +328,12 @@ impl Dataplane {
         result
     }
 
+    /// The number of the tables in force: how often tables were put in force since the maps were made. The
+    /// programs report it with each packet.
+    pub fn table_version(&self) -> u32 {
+        self.tables.version()
+    }
+
     /// Packets and bytes by verdict.
     pub fn verdicts(&self) -> Vec<(Verdict, Counter)> {
         VERDICTS.iter().map(|v| (*v, self.counters.verdict(*v))).collect()

@@ -50,6 +50,11 @@ impl Tables {
         (self.control.load(0).active & Control::HALF) as u32
     }
 
+    /// How often tables were put in force.
+    pub fn version(&self) -> u32 {
+        self.control.load(0).buffers[self.active() as usize].version
+    }
+
     /// What the maps name now.
     pub fn previous(&self) -> Previous {
         let half = self.active();
