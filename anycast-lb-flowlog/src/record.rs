@@ -207,4 +207,4 @@ fn read_protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Er
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 
-fn record() -> Record {
+pub(crate) fn record() -> Record {
     Record {
         time: UNIX_EPOCH + Duration::new(1_796_054_959, 123_456_789),
         node: "fra1-lb1".into(),
