@@ -31,6 +31,7 @@ use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
 use crate::model::{BackendState, Encapsulation, FlowHash, TableKind};
+use crate::observe::Hub;
 use crate::peers::Peers;
 
 /// For a request's body to arrive.
@@ -49,6 +50,8 @@ pub struct Api {
     pub rpki: Rpki,
     /// What routers see.
     pub station: Station,
+    /// Who is told of packets.
+    pub hub: Hub,
 }
 
 impl From<Handle> for Api {
@@ -60,6 +63,7 @@ impl From<Handle> for Api {
             credentials: Credentials::default(),
             rpki: Rpki::default(),
             station: Station::default(),
+            hub: Hub::default(),
         }
     }
 }
@@ -331,6 +335,7 @@ const fn http_status(code: Code) -> StatusCode {
         Code::ReadOnly | Code::WriteBackOff => StatusCode::FORBIDDEN,
         Code::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Dataplane | Code::Io => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Busy => StatusCode::TOO_MANY_REQUESTS,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
