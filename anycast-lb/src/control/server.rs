@@ -30,6 +30,7 @@ use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
+use crate::metrics::serve::Problem;
 use crate::model::{BackendState, Encapsulation, FlowHash, TableKind};
 use crate::peers::Peers;
 
@@ -49,6 +50,8 @@ pub struct Api {
     pub rpki: Rpki,
     /// What routers see.
     pub station: Station,
+    /// Why metrics are not served, though they should be.
+    pub metrics: Problem,
 }
 
 impl From<Handle> for Api {
@@ -60,6 +63,7 @@ impl From<Handle> for Api {
             credentials: Credentials::default(),
             rpki: Rpki::default(),
             station: Station::default(),
+            metrics: Problem::default(),
         }
     }
 }

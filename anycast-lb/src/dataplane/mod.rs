@@ -35,6 +35,7 @@ mod memory;
 mod mmap;
 mod netlink;
 mod object;
+mod occupancy;
 mod pin;
 mod probe;
 mod program_log;
@@ -50,6 +51,7 @@ pub use counters::Counters;
 pub use error::DataplaneError;
 pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
+pub use occupancy::Occupancy;
 pub use trace::{Flow, Outer, Trace, Way};
 
 use attach::Attached;
@@ -95,6 +97,7 @@ pub struct Dataplane {
     /// On an ingress node: what sends health checks through the tunnel.
     probes: Vec<probe::Probe>,
     names: Names,
+    occupancy: Vec<Occupancy>,
     memo: Memo,
     /// What determined owners before.
     history: History,
@@ -197,6 +200,7 @@ impl Dataplane {
             relays: Vec::new(),
             probes: Vec::new(),
             names: Names::default(),
+            occupancy: Vec::new(),
             memo: Memo::default(),
             history: History::default(),
             history_changed: false,
@@ -345,6 +349,11 @@ impl Dataplane {
         members.map(|m| (m.pool.clone(), m.address, self.counters.members.sum(m.number.into()))).collect()
     }
 
+    /// How full the maps are; nothing before the first [`apply`](Self::apply).
+    pub fn occupancy(&self) -> &[Occupancy] {
+        &self.occupancy
+    }
+
     /// The numbers by which the maps know the backends of pools.
     pub fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
         self.names.members.iter().map(|m| ((m.pool.clone(), m.address), m.number)).collect()
@@ -413,6 +422,7 @@ impl Dataplane {
         for member in self.names.members.iter().filter(|m| !stays.contains(&m.address)) {
             self.ways.remove(&member.address);
         }
+        self.occupancy = occupancy::of(&plan);
         self.names = Names {
             vips: plan.vips.iter().map(|v| (v.number, v.key, v.entry.pool)).collect(),
             pools: plan.pools.iter().map(|p| (p.number, p.name.clone())).collect(),
