@@ -1,7 +1,5 @@
 //! What is told: plain values, gathered at one moment.
 
-use std::time::SystemTime;
-
 use super::process::Process;
 use crate::control::api::{
     BackendRow, Bgp, Hijacks, HostFinding, PeerRow, PoolRow, RpkiState, Status, VerdictCount, VipRow,
@@ -13,8 +11,8 @@ use crate::model::Role;
 /// All that metrics tell of a node.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// When they were gathered.
-    pub now: SystemTime,
+    /// When the daemon started, in seconds since 1970.
+    pub started: f64,
     /// What the node is for.
     pub role: Role,
     /// Node, versions, interfaces, notices. Its findings and alarms are not used.
@@ -61,7 +59,7 @@ pub struct Fingerprints {
 }
 
 /// How changes of the configuration ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Edits by command.
     pub commands: Ended,
@@ -69,17 +67,11 @@ pub struct Changes {
     pub reloads: Ended,
     /// Whether the last reading was refused.
     pub last_reload_refused: bool,
-    /// When the files were last read with success, in whole seconds before [`Facts::now`].
-    pub last_reload_age: Option<u64>,
+    /// When the files were last read with success, in seconds since 1970.
+    pub last_reload: Option<f64>,
 }
 
 impl Facts {
-    /// Seconds since 1970 of the moment so many seconds before these facts.
-    pub(super) fn moment(&self, seconds_ago: u64) -> f64 {
-        let now = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.as_secs_f64() - seconds_ago as f64
-    }
-
     /// The PoP of a backend: its own, or the node's.
     pub(super) fn pop<'a>(&'a self, backend: &'a BackendRow) -> &'a str {
         backend.pop.as_deref().unwrap_or(&self.status.pop)

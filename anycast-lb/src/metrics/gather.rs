@@ -1,6 +1,6 @@
 //! Collects the facts: what the daemon's loop has to say is read there as plain values, all else outside of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use anycast_lb_common::abi::Program;
@@ -21,6 +21,7 @@ pub type Check = fn(&Config) -> Vec<Finding>;
 
 /// What the loop tells.
 struct Inside {
+    started: f64,
     config: Arc<Config>,
     status: Status,
     verdicts: Vec<VerdictCount>,
@@ -45,7 +46,7 @@ pub async fn gather(api: &Api, check: Check) -> Result<Facts, Failure> {
     let (findings, process) = outside.map_err(|_| Failure::unavailable())?;
     let role = inside.config.role;
     Ok(Facts {
-        now: SystemTime::now(),
+        started: inside.started,
         role,
         program: match program(role) {
             Program::Ingress => "ingress",
@@ -77,6 +78,7 @@ fn inside(view: &View<'_>) -> Result<Inside, Failure> {
     let tables = tables.collect::<Result<_, Failure>>()?;
     let tally = view.core.tally();
     Ok(Inside {
+        started: moment(view.since),
         config: view.core.shared_config(),
         status: view::status_without_findings(view)?,
         verdicts: view::verdicts(view)?,
@@ -89,7 +91,7 @@ fn inside(view: &View<'_>) -> Result<Inside, Failure> {
             commands: tally.commands,
             reloads: tally.reloads,
             last_reload_refused: tally.last_reload_refused,
-            last_reload_age: tally.last_reload.map(|at| at.elapsed().as_secs()),
+            last_reload: tally.last_reload.map(moment),
         },
         bgp: view::bgp(view),
     })
@@ -99,5 +101,36 @@ const fn program(role: Role) -> Program {
     match role {
         Role::Ingress => Program::Ingress,
         Role::Backend => Program::Backend,
+    }
+}
+
+/// Seconds since 1970 at that instant: the same at every scrape, so that it does not look as if it had changed.
+/// Where somebody sets the clock, what it said before counts.
+fn moment(at: Instant) -> f64 {
+    static CLOCKS: OnceLock<(Instant, f64)> = OnceLock::new();
+    let now = || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (Instant::now(), since.as_secs_f64())
+    };
+    let (instant, seconds) = *CLOCKS.get_or_init(now);
+    match at.checked_duration_since(instant) {
+        Some(later) => seconds + later.as_secs_f64(),
+        None => seconds - instant.saturating_duration_since(at).as_secs_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_stays_what_it_was() {
+        let now = Instant::now();
+        let [first, later, again] = [now, now + Duration::from_secs(10), now].map(moment);
+        assert_eq!(first, again);
+        assert!((later - first - 10.0).abs() < 1e-3, "{first} {later}");
+        assert!(first > 1.6e9);
     }
 }

@@ -34,7 +34,7 @@ pub(super) const METRICS: &[Metric] = &[
         roles: Roles::Ingress,
         labels: &["prefix", "method", "state"],
         help: "What this node does about a prefix: announced, draining (announced with the marks of a drain) or \
-               withdrawn. 1 for what holds. For the reason: anycast-lb bgp.",
+               withdrawn. 1 for what holds. For the reason: anycast-lb bgp status.",
         read: |facts, out| {
             for p in &facts.bgp.prefixes {
                 out.put_state(&[&p.prefix, &p.method], PREFIX, &p.state);

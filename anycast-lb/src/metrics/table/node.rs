@@ -29,7 +29,7 @@ pub(super) const METRICS: &[Metric] = &[
         "anycast_lb_start_time_seconds",
         "When the daemon started, in seconds since 1970.",
         |facts, out| {
-            out.put(&[], facts.moment(facts.status.uptime_seconds));
+            out.put(&[], facts.started);
         },
     ),
     gauge(
@@ -69,7 +69,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "anycast_lb_config_last_reload_success_timestamp_seconds",
         "When the files were last read with success, in seconds since 1970.",
-        |facts, out| out.put_some(&[], facts.changes.last_reload_age.map(|age| facts.moment(age))),
+        |facts, out| out.put_some(&[], facts.changes.last_reload),
     ),
     Metric {
         name: "anycast_lb_host_findings",

@@ -87,7 +87,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         roles: Roles::Ingress,
         labels: &["severity"],
-        help: "What is wrong now by RPKI, by severity: error or warning. For what it is: anycast-lb rpki.",
+        help: "What is wrong now by RPKI, by severity: error or warning. For what it is: anycast-lb rpki status.",
         read: |facts, out| {
             for severity in SEVERITIES {
                 let alarms = facts.rpki.alarms.iter().filter(|a| a.severity == *severity);
@@ -101,7 +101,7 @@ pub(super) const METRICS: &[Metric] = &[
         roles: Roles::Ingress,
         labels: &["prefix"],
         help: "Announcements from elsewhere of a prefix of ours or of parts of it, as routers tell by BMP. For what \
-               they are: anycast-lb hijack.",
+               they are: anycast-lb hijack list.",
         read: |facts, out| hijacks(facts, out, |_| 1),
     },
     Metric {

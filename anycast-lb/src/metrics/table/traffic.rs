@@ -38,9 +38,9 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "anycast_lb_vip_packets_total",
         kind: Kind::Counter,
-        roles: Roles::Both,
+        roles: Roles::Ingress,
         labels: VIP,
-        help: "Frames for a VIP (203.0.113.1:443/tcp), whatever became of them. On a backend the pool is empty.",
+        help: "Frames that matched a VIP, as in 203.0.113.1:443/tcp, whatever became of them. Echo requests match none.",
         read: |facts, out| {
             for v in &facts.vips {
                 out.put(&[&v.vip, &v.pool.as_deref().unwrap_or_default()], v.packets);
@@ -50,7 +50,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "anycast_lb_vip_bytes_total",
         kind: Kind::Counter,
-        roles: Roles::Both,
+        roles: Roles::Ingress,
         labels: VIP,
         help: "The same in bytes of the frames as they arrived.",
         read: |facts, out| {

@@ -79,8 +79,8 @@ fn the_values_are_those_of_the_facts() {
     assert_eq!(of("anycast_lb_interface_attached", &[("interface", "eth1"), ("mode", "native")]), 0.0);
     assert_eq!(of("anycast_lb_config_changes_total", &[("change", "reload"), ("result", "refused")]), 1.0);
     assert_eq!(of("anycast_lb_config_last_reload_successful", &[]), 0.0);
-    assert_eq!(of("anycast_lb_config_last_reload_success_timestamp_seconds", &[]), 1_699_999_960.0);
-    assert_eq!(of("anycast_lb_start_time_seconds", &[]), 1_699_999_900.0);
+    assert_eq!(of("anycast_lb_config_last_reload_success_timestamp_seconds", &[]), 1_699_999_960.25);
+    assert_eq!(of("anycast_lb_start_time_seconds", &[]), 1_699_999_900.5);
     assert_eq!(of("anycast_lb_hijacks", &[("prefix", "203.0.113.0/24")]), 2.0);
     assert_eq!(of("anycast_lb_hijack_sightings", &[("prefix", "203.0.113.0/24")]), 4.0);
     assert_eq!(of("anycast_lb_hijacks", &[("prefix", "198.51.100.0/24")]), 0.0);

@@ -1,7 +1,5 @@
 //! Facts in which every metric has a sample.
 
-use std::time::{Duration, SystemTime};
-
 use crate::control::api::*;
 use crate::daemon::core::Ended;
 use crate::daemon::testing::vip_key;
@@ -14,7 +12,7 @@ use crate::model::Role;
 /// An ingress node to which everything happens.
 pub fn facts() -> Facts {
     Facts {
-        now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        started: 1_699_999_900.5,
         role: Role::Ingress,
         program: "ingress",
         status: status(),
@@ -59,7 +57,7 @@ pub fn facts() -> Facts {
             commands: Ended { accepted: 3, refused: 1 },
             reloads: Ended { accepted: 2, refused: 1 },
             last_reload_refused: true,
-            last_reload_age: Some(40),
+            last_reload: Some(1_699_999_960.25),
         },
         bgp: bgp(),
         rpki: rpki(),
