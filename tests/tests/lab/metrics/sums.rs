@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::zeroed;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use anycast_lb_common::abi::Program;
@@ -30,7 +30,10 @@ const GUE_PORT: u16 = 19523;
 const ETHERNET: usize = 14;
 /// Where an IPv4 header begins in a frame, and an IPv6 header.
 const IP: usize = ETHERNET;
-const CLIENT: [u8; 4] = [198, 51, 100, 2];
+/// Who asks. The router throws answers away: else somebody would answer those, and be counted too.
+const CLIENT: [u8; 4] = [198, 18, 0, 5];
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 5);
+const NOWHERE: &str = "route add blackhole 198.18.0.0/15\nroute add blackhole 2001:db8:bad::/48\n";
 
 /// Verdicts under which others' frames are counted as well.
 const BACKGROUND: [&str; 4] = ["not_ip", "not_vip", "backend_not_ip", "not_tunnel"];
@@ -42,6 +45,7 @@ fn every_frame_is_counted_under_one_verdict() -> Result<()> {
     serve_metrics(lab.ingress(0), local)?;
     serve_metrics(lab.backend(0), local)?;
     start_all(&mut lab)?;
+    lab.router().ip(NOWHERE)?;
     let (router, fabric) = (lab.router().clone(), lab.topology().fabric.clone());
     let corpus = |program| -> Result<Vec<Vec<u8>>> {
         let vectors = Scenario::load()?.vectors()?.into_iter().filter(|v| v.program == program);
@@ -242,7 +246,7 @@ fn arp() -> Vec<u8> {
 /// What an ingress node must tell apart.
 fn ingress_kinds() -> Result<Kinds> {
     let ethernet = || PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-    let client6 = topology::client(0, false).v6.octets();
+    let client6 = CLIENT_V6.octets();
     let (mut tcp6, mut udp6, mut echo, mut timestamp) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     ethernet()
         .ipv6(client6, VIP_V6.octets(), 64)
