@@ -30,6 +30,7 @@ use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
+use crate::metrics::serve::Problem;
 use crate::model::{BackendState, Encapsulation, FlowHash, TableKind};
 use crate::observe::Hub;
 use crate::peers::Peers;
@@ -52,6 +53,8 @@ pub struct Api {
     pub station: Station,
     /// Who is told of packets.
     pub hub: Hub,
+    /// Why metrics are not served, though they should be.
+    pub metrics: Problem,
 }
 
 impl From<Handle> for Api {
@@ -64,6 +67,7 @@ impl From<Handle> for Api {
             rpki: Rpki::default(),
             station: Station::default(),
             hub: Hub::default(),
+            metrics: Problem::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod announce;
 mod config_files;
+mod exporter;
 pub mod flows;
 mod health;
 mod history_file;
@@ -57,6 +58,10 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         })?),
         None => None,
     };
+    let metrics = match config.metrics {
+        Some(address) => Some(exporter::bind(address).await?),
+        None => None,
+    };
     let (mut dataplane, start) = Dataplane::open(&config)?;
     // Behind the instance's lock, which keeps others from the file as well.
     let history = HistoryFile::new(&config.state_dir, &config.instance);
@@ -93,7 +98,10 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         flows: Box::new(flows::Others(api.peers.clone())),
         announce: Box::new(announce),
         health: Box::new(health),
-        host: Box::new(host::Host::new(api, host::Served { socket: listener, remote, role: config.role })),
+        host: Box::new(host::Host::new(
+            api,
+            host::Served { socket: listener, remote, metrics, role: config.role },
+        )),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());
     let mut core = Core::new(config);

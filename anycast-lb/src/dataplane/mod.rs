@@ -37,6 +37,7 @@ mod mmap;
 mod netlink;
 mod object;
 mod observe;
+mod occupancy;
 mod pin;
 mod probe;
 mod program_log;
@@ -53,6 +54,7 @@ pub use error::DataplaneError;
 pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
 pub use observe::Rings;
+pub use occupancy::Occupancy;
 pub use sys::monotonic;
 pub use trace::{Flow, Outer, Trace, Way};
 
@@ -101,6 +103,7 @@ pub struct Dataplane {
     /// On an ingress node: what sends health checks through the tunnel.
     probes: Vec<probe::Probe>,
     names: Names,
+    occupancy: Vec<Occupancy>,
     memo: Memo,
     /// What determined owners before.
     history: History,
@@ -205,6 +208,7 @@ impl Dataplane {
             relays: Vec::new(),
             probes: Vec::new(),
             names: Names::default(),
+            occupancy: Vec::new(),
             memo: Memo::default(),
             history: History::default(),
             history_changed: false,
@@ -374,6 +378,11 @@ impl Dataplane {
         members.map(|m| (m.pool.clone(), m.address, self.counters.members.sum(m.number.into()))).collect()
     }
 
+    /// How full the maps are; nothing before the first [`apply`](Self::apply).
+    pub fn occupancy(&self) -> &[Occupancy] {
+        &self.occupancy
+    }
+
     /// The numbers by which the maps know the backends of pools.
     pub fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
         self.names.members.iter().map(|m| ((m.pool.clone(), m.address), m.number)).collect()
@@ -442,6 +451,7 @@ impl Dataplane {
         for member in self.names.members.iter().filter(|m| !stays.contains(&m.address)) {
             self.ways.remove(&member.address);
         }
+        self.occupancy = occupancy::of(&plan);
         self.names = Names {
             vips: plan.vips.iter().map(|v| (v.number, v.key, v.entry.pool)).collect(),
             pools: plan.pools.iter().map(|p| (p.number, p.name.clone())).collect(),

@@ -323,7 +323,7 @@ pub struct Config {
     pub rpki: Rpki,
     /// BMP station; none = it does not listen. None on a backend.
     pub bmp: Option<Bmp>,
-    /// Metrics listener and the like come later; kept so that the file is valid for all work.
+    /// Where metrics are served; none = nowhere.
     pub metrics: Option<SocketAddr>,
 }
 

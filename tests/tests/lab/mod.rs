@@ -14,6 +14,7 @@ mod host;
 mod hostile_hops;
 mod instances;
 mod jumbo;
+mod metrics;
 mod namespace;
 mod neighbour;
 mod network_changes;

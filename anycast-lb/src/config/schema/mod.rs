@@ -7,6 +7,7 @@ mod control;
 mod global;
 mod health;
 mod later;
+mod metrics;
 mod pool;
 mod quic;
 mod rpki;
@@ -85,7 +86,8 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         control::read(&section, &mut draft.control);
         draft.announce = announce::read(&section);
         draft.bmp = bmp::read(&section);
-        draft.metrics = later::read(&section, report, &mut draft.log);
+        draft.metrics = metrics::read(&section);
+        later::read(&section, report, &mut draft.log);
     } else {
         only_in_main(&section);
     }

@@ -330,6 +330,16 @@ fn a_key_of_signatures_is_secret() {
 }
 
 #[test]
+fn metrics_want_an_address_and_a_port() {
+    mistakes("[metrics] #~ metrics.listen: is missing\n");
+    for listen in ["localhost:9524", "127.0.0.1", ":9524", "[::1]"] {
+        mistakes(&format!("[metrics]\nlisten = \"{listen}\" #~ metrics.listen | an address and a port\n"));
+    }
+    mistakes("[metrics]\nlisten = \"[::1]:0\" #~ metrics.listen: names port 0\n");
+    mistakes("[metrics]\nlisten = \"[::1]:9524\"\nport = 1 #~ metrics.port: unknown key\n");
+}
+
+#[test]
 fn sections_of_later_work_are_checked_too() {
     mistakes(
         "[bgp] #~ bgp.local_as: is missing

@@ -45,7 +45,7 @@ fn what_has_no_effect_yet_is_said() {
          identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"
-         [metrics] #~ metrics: has no effect yet
+         [metrics]
          listen = \"127.0.0.1:9524\"
          [page] #~ page: has no effect yet
          enabled = true

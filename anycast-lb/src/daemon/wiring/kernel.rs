@@ -10,7 +10,7 @@ use super::history_file::HistoryFile;
 use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
-use crate::dataplane::{Attachment, Dataplane, DataplaneError, Explained, Flow, Trace};
+use crate::dataplane::{Attachment, Dataplane, DataplaneError, Explained, Flow, Occupancy, Trace};
 use crate::membership::{InForce, Key};
 use crate::model::{Interface, VipKey};
 use crate::neighbour::Resolution;
@@ -94,6 +94,10 @@ impl DataplanePort for Kernel {
 
     fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, Failure> {
         Ok(self.dataplane.backend_counters())
+    }
+
+    fn occupancy(&self) -> Vec<Occupancy> {
+        self.dataplane.occupancy().to_vec()
     }
 
     fn owners(&self, pool: &str) -> Result<Owners, Failure> {
