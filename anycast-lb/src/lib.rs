@@ -16,6 +16,7 @@ pub mod host;
 pub mod membership;
 pub mod model;
 pub mod neighbour;
+pub mod overview;
 pub mod peers;
 pub mod plan;
 pub mod simulate;
