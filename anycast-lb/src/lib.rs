@@ -17,6 +17,7 @@ pub mod membership;
 pub mod model;
 pub mod neighbour;
 pub mod overview;
+pub mod page;
 pub mod peers;
 pub mod plan;
 pub mod simulate;

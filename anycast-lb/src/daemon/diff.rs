@@ -238,6 +238,8 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
     let command = |c: &Config| c.announcing.settings.command.clone();
     setting("command", command(old) != command(new), "another command announces".to_owned());
     setting("bmp", old.bmp != new.bmp, arrow(&bmp_detail(old), &bmp_detail(new)));
+    let page = |c: &Config| c.page.map_or_else(|| "-".to_owned(), |listen| format!("listen {listen}"));
+    setting("page", old.page != new.page, arrow(&page(old), &page(new)));
     setting("control.tls", old.control.tls != new.control.tls, "other certificate files".to_owned());
 }
 

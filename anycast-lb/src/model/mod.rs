@@ -325,6 +325,8 @@ pub struct Config {
     pub bmp: Option<Bmp>,
     /// Metrics listener and the like come later; kept so that the file is valid for all work.
     pub metrics: Option<SocketAddr>,
+    /// Where the status page is served; none = nowhere.
+    pub page: Option<SocketAddr>,
 }
 
 impl Config {

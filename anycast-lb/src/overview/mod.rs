@@ -1,13 +1,18 @@
 //! A node at a glance, with rates: what `top` and the status page show.
 //!
 //! [`facts`] is what a daemon says of itself at one moment; [`rates`] makes rates of two such moments;
-//! [`Overview`] puts both together. All of it is pure.
+//! [`Overview`] puts both together, with what is to be thought of it. All of it is pure.
 
 pub mod facts;
+pub mod notes;
 pub mod rates;
 pub mod ring;
+pub mod sessions;
+pub mod standing;
 #[cfg(test)]
 pub mod testing;
+pub mod time;
+pub mod wrongs;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,12 +20,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::control::api::{
-    AlarmRow, BackendRow, Bgp, Hijacks, HostFinding, InterfaceStatus, PeerRow, PoolRow, RpkiState, Status,
-    Unresolved, VerdictCount, VipRow,
-};
+use crate::control::api::{BackendRow, Bgp, InterfaceStatus, PoolRow, Status, VerdictCount, VipRow};
 use facts::Facts;
+use notes::Note;
 use rates::{Count, Meter, Rate, Subject};
+use sessions::Session;
+use wrongs::Wrong;
 
 /// All of a node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,20 +42,10 @@ pub struct Overview {
     pub backends: Vec<BackendLine>,
     /// Every way out of the role's program.
     pub verdicts: Vec<VerdictLine>,
-    /// What is announced, and to whom.
-    pub bgp: Bgp,
-    /// What validators say.
-    pub rpki: RpkiState,
-    /// The other nodes.
-    pub peers: Vec<PeerRow>,
-    /// What routers see of our prefixes.
-    pub hijacks: Hijacks,
-    /// What is wrong with how our prefixes are announced.
-    pub alarms: Vec<AlarmRow>,
-    /// What on this host will bite.
-    pub findings: Vec<HostFinding>,
-    /// Backends that cannot be reached.
-    pub unresolved: Vec<Unresolved>,
+    /// With whom it talks.
+    pub sessions: Vec<Session>,
+    /// What is wrong, the worst first.
+    pub wrongs: Vec<Wrong>,
 }
 
 /// Who a node is.
@@ -121,6 +116,8 @@ pub struct BackendLine {
     pub taken_ppm: Option<u32>,
     /// What its weight asks for among those that own slots of the pool, in parts per million.
     pub asked_ppm: u32,
+    /// What is special about it.
+    pub note: Note,
 }
 
 /// A way out and its rate.
@@ -136,7 +133,8 @@ pub struct VerdictLine {
 impl Overview {
     /// Of what the daemon says at `now`, and what `meter` remembers of earlier.
     pub fn new(facts: Facts, meter: &mut Meter, now: Instant) -> Self {
-        let Facts { status, verdicts, vips, pools, backends, bgp, rpki, peers, hijacks } = facts;
+        let (sessions, wrongs) = (sessions::sessions(&facts), wrongs::wrongs(&facts));
+        let Facts { status, verdicts, vips, pools, backends, bgp, .. } = facts;
         let rates = meter.read(now, counts(&verdicts, &vips, &backends));
         let verdicts: Vec<VerdictLine> = verdicts
             .into_iter()
@@ -156,13 +154,8 @@ impl Overview {
             backends,
             verdicts,
             node: identity(&status, &bgp),
-            alarms: status.alarms,
-            findings: status.findings,
-            unresolved: status.unresolved,
-            bgp,
-            rpki,
-            peers,
-            hijacks,
+            sessions,
+            wrongs,
         }
     }
 
@@ -236,6 +229,7 @@ fn backend_lines(backends: Vec<BackendRow>, rates: &HashMap<Subject, Rate>) -> V
                 taken_ppm: rate.filter(|_| packets > 0.0).map(|r| ppm(r.packets, packets)),
                 asked_ppm: ppm(f64::from(weight), (weights as f64).max(1.0)),
                 rate,
+                note: notes::note(&row),
                 row,
             }
         })

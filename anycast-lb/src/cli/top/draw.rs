@@ -9,7 +9,7 @@ use ratatui::widgets::{Sparkline, Widget};
 
 use super::fit::{GAP, Want, fit};
 use super::help;
-use super::sheet::{Column, Line, Sheet, Sort, Tone, View, alarm_count};
+use super::sheet::{Column, Line, Sheet, Sort, Tone, View};
 use super::state::{Moment, Top};
 use super::text::{clip, clip_middle, plain, short, time, width, wrap};
 use crate::overview::Overview;
@@ -165,7 +165,8 @@ impl Pen<'_> {
         let bits = totals.received.map_or_else(|| "-".to_owned(), |r| short(r.bits));
         let dropping = totals.dropped.is_some_and(|r| r.packets > 0.0);
         let drop_style = if dropping { self.palette.of(Tone::Bad) } else { BOLD };
-        let (alarms, bad) = alarm_count(overview);
+        let alarms = overview.wrongs.len();
+        let bad = overview.wrongs.iter().any(|w| w.rank() == 0);
         let alarm = match alarms {
             0 => ("nothing is wrong ".to_owned(), Tone::Good),
             1 => ("1 alarm ".to_owned(), if bad { Tone::Bad } else { Tone::Notable }),
@@ -195,8 +196,8 @@ impl Pen<'_> {
             overview.vips.len(),
             overview.backends.len(),
             overview.drops().filter(|v| v.count.packets > 0).count(),
-            Sheet::of(View::Sessions, overview, false).lines.len(),
-            alarm_count(overview).0,
+            overview.sessions.len(),
+            overview.wrongs.len(),
         ];
         let mut at = 1;
         for (view, count) in View::ALL.into_iter().zip(counts) {

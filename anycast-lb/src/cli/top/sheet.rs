@@ -11,6 +11,7 @@ use std::cmp::Ordering;
 use super::text::{plain, short};
 use crate::overview::Overview;
 use crate::overview::rates::Rate;
+use crate::overview::standing::Standing;
 
 /// A view of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,17 @@ pub enum Tone {
     Notable,
     /// As it should not be.
     Bad,
+}
+
+impl From<Standing> for Tone {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Good => Tone::Good,
+            Standing::Notable => Tone::Notable,
+            Standing::Bad => Tone::Bad,
+            Standing::Unknown => Tone::Plain,
+        }
+    }
 }
 
 /// A column.
@@ -216,13 +228,6 @@ impl Sheet {
             if sort.down { order.reverse() } else { order }
         });
     }
-}
-
-/// How many things are wrong, and whether any of them is an error.
-pub fn alarm_count(overview: &Overview) -> (usize, bool) {
-    let lines = alarms::sheet(overview).lines;
-    let bad = lines.iter().any(|l| l.cells.first().is_some_and(|c| c.tone == Tone::Bad));
-    (lines.len(), bad)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+pub use crate::overview::time::time;
+
 /// What stands for a character that is none.
 const STAND_IN: char = '\u{fffd}';
 /// What stands for what was cut off.
@@ -116,18 +118,6 @@ fn digits(number: f64) -> String {
     }
 }
 
-/// A time in at most six characters: `59 s`, `4m07s`, `3h20m`, `12d4h`.
-pub fn time(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
-        3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
-        _ if days < 100 => format!("{days}d{}h", hours % 24),
-        _ => format!("{} d", days.min(9999)),
-    }
-}
-
 /// A share as `25.0%`.
 pub fn share(ppm: u32) -> String {
     format!("{:.1}%", f64::from(ppm) / 10_000.0)
@@ -192,22 +182,6 @@ mod tests {
         ] {
             assert_eq!(short(number), text);
             assert!(width(&short(number)) <= 6);
-        }
-    }
-
-    #[test]
-    fn times_take_few_characters() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (247, "4m07s"),
-            (12_000, "3h20m"),
-            (1_051_200, "12d4h"),
-            (100 * 86_400, "100 d"),
-            (u64::MAX, "9999 d"),
-        ] {
-            assert_eq!(time(seconds), text);
-            assert!(width(&time(seconds)) <= 6);
         }
     }
 }

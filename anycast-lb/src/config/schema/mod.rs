@@ -7,6 +7,7 @@ mod control;
 mod global;
 mod health;
 mod later;
+mod page;
 mod pool;
 mod quic;
 mod rpki;
@@ -49,6 +50,7 @@ pub(super) struct Draft {
     pub validators: Vec<ValidatorDraft>,
     pub bmp: Option<BmpDraft>,
     pub metrics: Option<SocketAddr>,
+    pub page: Option<SocketAddr>,
     pub log: LogFormat,
 }
 
@@ -85,6 +87,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         control::read(&section, &mut draft.control);
         draft.announce = announce::read(&section);
         draft.bmp = bmp::read(&section);
+        draft.page = page::read(&section, report);
         draft.metrics = later::read(&section, report, &mut draft.log);
     } else {
         only_in_main(&section);

@@ -10,12 +10,14 @@ use crate::control::server::{self, Api};
 use crate::daemon::ports::HostPort;
 use crate::host::{Finding, check};
 use crate::model::{Config, Role};
+use crate::page::Page;
 use crate::peers::driver;
 
 /// Tells systemd (`NOTIFY_SOCKET`), and serves the API from the first readiness on.
 pub struct Host {
     api: Api,
     watches: Watches,
+    page: Page,
     /// Until it is served.
     waiting: Option<Served>,
 }
@@ -34,7 +36,8 @@ impl Host {
     /// Will serve this.
     pub fn new(api: Api, served: Served) -> Self {
         let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
-        Host { api, watches, waiting: Some(served) }
+        let page = Page::new(api.clone());
+        Host { api, watches, page, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -65,6 +68,7 @@ impl HostPort for Host {
                 tokio::spawn(driver::run(peers, credentials, daemon));
                 self.watches.configure();
             }
+            self.page.follow();
         }
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);
@@ -74,6 +78,7 @@ impl HostPort for Host {
         if !begins {
             self.read_certificates_again();
             self.watches.configure();
+            self.page.follow();
             notify(&[NotifyState::Ready]);
             return;
         }

@@ -47,7 +47,6 @@ fn line(backend: &BackendLine, home: &str) -> Line {
         let tone = if ppm.is_some_and(|p| p > 0) { Tone::Plain } else { Tone::Dim };
         Cell::toned(ppm.map_or_else(|| "-".to_owned(), share), tone).ordered(ppm.map_or(-1.0, f64::from))
     };
-    let (note, tone) = note(row);
     let cells = vec![
         Cell::text(row.address.to_string()),
         Cell::text(&row.pool),
@@ -62,9 +61,9 @@ fn line(backend: &BackendLine, home: &str) -> Line {
         Cell::text(weight(row)).ordered(f64::from(row.weight_in_force)),
         Cell::text(row.pop.as_deref().unwrap_or(home)),
         Cell::number(Some(row.packets as f64)),
-        Cell::toned(note, tone),
+        Cell::toned(&backend.note.text, backend.note.standing.into()),
     ];
-    Line::new(format!("{} in {}", row.address, row.pool), cells, detail(row, home))
+    Line::new(format!("{} in {}", row.address, row.pool), cells, detail(backend, home))
 }
 
 fn weight(row: &BackendRow) -> String {
@@ -74,46 +73,8 @@ fn weight(row: &BackendRow) -> String {
     format!("{} > {}", row.weight_in_force, row.weight)
 }
 
-/// What is special about it, the worst first.
-fn note(row: &BackendRow) -> (String, Tone) {
-    if row.state == "draining" {
-        return (drain(row), Tone::Notable);
-    }
-    if row.health == "down" {
-        let reason = match (&row.last_failure, row.health_by.as_deref()) {
-            (_, Some("hand")) => "said to be down by hand",
-            (Some(reason), _) => reason,
-            (None, _) => "down",
-        };
-        return (reason.to_owned(), Tone::Bad);
-    }
-    if let Some(reason) = unreached(row) {
-        return (reason.to_owned(), Tone::Bad);
-    }
-    match (row.state.as_str(), row.seconds_left) {
-        ("filling", Some(left)) => (format!("takes new flows in {}", time(left)), Tone::Notable),
-        ("filling", None) => ("waits to take new flows".to_owned(), Tone::Notable),
-        (_, Some(left)) => (format!("new weight in {}", time(left)), Tone::Notable),
-        _ => (String::new(), Tone::Plain),
-    }
-}
-
-fn drain(row: &BackendRow) -> String {
-    let flows = row.remaining.map_or_else(|| "? flows".to_owned(), |n| format!("{n} flows"));
-    match row.seconds_left {
-        Some(left) => format!("{flows}, {}", time(left)),
-        None => flows,
-    }
-}
-
-fn unreached(row: &BackendRow) -> Option<&str> {
-    match &row.next_hop {
-        NextHopStatus::Resolved { .. } => None,
-        NextHopStatus::Unresolved { reason } | NextHopStatus::Pending { reason } => Some(reason),
-    }
-}
-
-fn detail(row: &BackendRow, home: &str) -> String {
+fn detail(backend: &BackendLine, home: &str) -> String {
+    let row = &backend.row;
     let mut out = format!(
         "{} in pool {}, PoP {}: {}, configured {}, weight {}, owns {} slots. Health {}",
         row.address,
@@ -136,7 +97,7 @@ fn detail(row: &BackendRow, home: &str) -> String {
     }
     out.push_str(". ");
     if row.state == "draining" {
-        out.push_str(&format!("Left of the drain: {}. ", drain(row)));
+        out.push_str(&format!("Left of the drain: {}. ", backend.note.text));
     }
     match &row.next_hop {
         NextHopStatus::Resolved { interface, mac, mtu } => {
@@ -165,27 +126,11 @@ fn bar(taken_ppm: u32, asked_ppm: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overview::testing::backend;
 
     #[test]
     fn a_bar_shows_what_is_and_what_should_be() {
         assert_eq!(bar(500_000, 500_000), "■■■■■■■■■|··········");
         assert_eq!(bar(0, 1_000_000), "···················|");
         assert_eq!(bar(2_000_000, 0), "■■■■■■■■■■■■■■■■■■■■");
-    }
-
-    #[test]
-    fn what_is_special_is_told_and_nothing_else() {
-        let row = backend("web", "10.0.0.1", 100, 5);
-        assert_eq!(note(&row).0, "");
-        let filling = BackendRow { state: "filling".into(), seconds_left: Some(9), ..row.clone() };
-        assert_eq!(note(&filling).0, "takes new flows in 9 s");
-        let heavier = BackendRow { weight: 200, seconds_left: Some(9), ..row.clone() };
-        assert_eq!(note(&heavier).0, "new weight in 9 s");
-        assert_eq!(weight(&heavier), "100 > 200");
-        let by_hand = BackendRow { health: "down".into(), health_by: Some("hand".into()), ..row.clone() };
-        assert_eq!(note(&by_hand), ("said to be down by hand".into(), Tone::Bad));
-        let lost = NextHopStatus::Unresolved { reason: "no route".into() };
-        assert_eq!(note(&BackendRow { next_hop: lost, ..row }).0, "no route");
     }
 }
