@@ -81,7 +81,7 @@ export class Plot {
       parts.push(text);
     }
     const inner = width - LEFT - RIGHT;
-    const marks = inner > 360 ? [5, 4, 3, 2, 1] : [5, 3, 1];
+    const marks = inner > 420 ? [5, 4, 3, 2, 1] : [5, 3, 1];
     for (const minutes of marks) {
       const place = LEFT + inner * (1 - (minutes * 60000) / WINDOW_MS);
       const text = svg("text", { x: place, y: HEIGHT - 5, class: "tick", "text-anchor": minutes === 5 ? "start" : "middle" });
