@@ -18,6 +18,8 @@ pub mod metrics;
 pub mod model;
 pub mod neighbour;
 pub mod observe;
+pub mod overview;
+pub mod page;
 pub mod peers;
 pub mod plan;
 pub mod simulate;

@@ -26,6 +26,7 @@ mod simulate;
 mod stats;
 mod status;
 mod table;
+mod top;
 mod trace;
 mod vip;
 mod wait;
@@ -85,6 +86,8 @@ enum Command {
     Status(status::Status),
     /// Show the counters
     Stats(stats::Stats),
+    /// Show this node live: VIPs, backends, rates, drops, sessions, alarms
+    Top(top::Top),
     /// Service addresses
     #[command(subcommand)]
     Vip(vip::Vip),
@@ -246,6 +249,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Simulate(simulate) => simulate.execute(&context),
         Command::Status(status) => context.block_on(status.execute(&context)),
         Command::Stats(stats) => context.block_on(stats.execute(&context)),
+        Command::Top(top) => context.block_on(top.execute(&context)),
         Command::Vip(vip) => context.block_on(vip.execute(&context)),
         Command::Pool(pool) => context.block_on(pool.execute(&context)),
         Command::Pop(pop) => context.block_on(pop.execute(&context)),
@@ -289,6 +293,9 @@ mod tests {
             "check",
             "status --json",
             "stats --all",
+            "top",
+            "top --view drops --interval 500ms",
+            "top --once --json",
             "vip list",
             "vip add 203.0.113.1:443/tcp --pool web",
             "vip add [2001:db8::1]:443/tcp --pool web --expect-generation 3",
@@ -346,6 +353,9 @@ mod tests {
     fn wrong_usage_leaves_with_2() {
         for line in [
             "frobnicate",
+            "top --view nothing",
+            "top --interval 1ms",
+            "top --json",
             "vip add nonsense --pool web",
             "vip add 203.0.113.1:443/tcp",
             "backend add 10.0.0.300 --pool web",

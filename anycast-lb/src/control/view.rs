@@ -41,11 +41,11 @@ const NO_ANSWER: &str = "not looked up yet";
 
 /// The whole of `status`, but for its alarms.
 pub fn status(view: &View<'_>) -> Result<Status, Failure> {
-    Ok(Status { findings: findings(view), ..status_without_findings(view)? })
+    Ok(Status { findings: findings(view), ..condition(view)? })
 }
 
-/// The same without a look at the host, which takes some milliseconds.
-pub fn status_without_findings(view: &View<'_>) -> Result<Status, Failure> {
+/// `status` without what it takes time to look at: findings on the host.
+pub fn condition(view: &View<'_>) -> Result<Status, Failure> {
     let config = view.core.config();
     let pools = config.pools.iter().map(|p| {
         let servable = view.core.servable(Instant::now(), &p.name);
@@ -143,7 +143,8 @@ fn unresolved(view: &View<'_>) -> Vec<Unresolved> {
         .collect()
 }
 
-fn findings(view: &View<'_>) -> Vec<HostFinding> {
+/// What on this host will bite; takes some milliseconds.
+pub fn findings(view: &View<'_>) -> Vec<HostFinding> {
     view.host.findings(view.core.config()).into_iter().map(finding).collect()
 }
 

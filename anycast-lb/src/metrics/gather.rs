@@ -80,7 +80,7 @@ fn inside(view: &View<'_>) -> Result<Inside, Failure> {
     Ok(Inside {
         started: moment(view.since),
         config: view.core.shared_config(),
-        status: view::status_without_findings(view)?,
+        status: view::condition(view)?,
         verdicts: view::verdicts(view)?,
         vips: view::vips(view)?.vips,
         pools,

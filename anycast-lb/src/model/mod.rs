@@ -325,6 +325,8 @@ pub struct Config {
     pub bmp: Option<Bmp>,
     /// Where metrics are served; none = nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where the status page is served; none = nowhere.
+    pub page: Option<SocketAddr>,
 }
 
 impl Config {

@@ -19,6 +19,7 @@ mod namespace;
 mod neighbour;
 mod network_changes;
 mod no_loss;
+mod page;
 mod path_mtu;
 mod pops;
 mod port_reuse;

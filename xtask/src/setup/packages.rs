@@ -56,7 +56,7 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 15] = [
+const LAB: [Need; 18] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("iputils-ping", "ping", "echo requests to VIPs"),
     program("traceroute", "traceroute", "the way to a VIP"),
@@ -72,6 +72,9 @@ const LAB: [Need; 15] = [
     program("chrony", "chronyd", "the lab's time servers and their client"),
     program("stayrtr", "stayrtr", "the lab's RPKI validators"),
     program("prometheus", "prometheus", "metrics of the lab's nodes, and promtool"),
+    program("chromium", "chromium", "a browser for the status page"),
+    program("chromium-driver", "chromedriver", "a browser for the status page"),
+    program("tmux", "tmux", "a terminal for `anycast-lb top`"),
 ];
 
 /// Where Debian's package puts nginx's module for TCP.

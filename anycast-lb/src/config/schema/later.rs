@@ -12,15 +12,8 @@ fn note(report: &Report<'_>, section: &Section<'_>, what: &str) {
     report.notice(section.spot(), section.path(), format!("has no effect yet: {what}"));
 }
 
-/// `[page]`, `[flow_log]` and `[log]` of the main file.
+/// `[flow_log]` and `[log]` of the main file.
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat) {
-    if let Some(section) = root.table("page") {
-        if section.boolean("enabled").is_some_and(|on| on.value) {
-            note(report, &section, "no page is served in this release; see `anycast-lb status`");
-        }
-        section.socket_address("listen");
-        section.finish();
-    }
     if let Some(section) = root.table("flow_log") {
         note(report, &section, "no flows are logged in this release");
         section.integer(

@@ -8,6 +8,7 @@ mod global;
 mod health;
 mod later;
 mod metrics;
+mod page;
 mod pool;
 mod quic;
 mod rpki;
@@ -50,6 +51,7 @@ pub(super) struct Draft {
     pub validators: Vec<ValidatorDraft>,
     pub bmp: Option<BmpDraft>,
     pub metrics: Option<SocketAddr>,
+    pub page: Option<SocketAddr>,
     pub log: LogFormat,
 }
 
@@ -88,6 +90,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         draft.bmp = bmp::read(&section);
         draft.metrics = metrics::read(&section);
         later::read(&section, report, &mut draft.log);
+        draft.page = page::read(&section, report);
     } else {
         only_in_main(&section);
     }

@@ -100,6 +100,7 @@ pub(super) fn validate(
         rpki,
         bmp,
         metrics: draft.metrics,
+        page: draft.page,
     })
 }
 

@@ -11,6 +11,7 @@ use crate::control::server::{self, Api};
 use crate::daemon::ports::HostPort;
 use crate::host::{Finding, check};
 use crate::model::{Config, Role};
+use crate::page::Page;
 use crate::peers::driver;
 
 /// Tells systemd (`NOTIFY_SOCKET`), and serves the API and metrics from the first readiness on.
@@ -18,6 +19,7 @@ pub struct Host {
     api: Api,
     watches: Watches,
     exporter: Exporter,
+    page: Page,
     /// Until it is served.
     waiting: Option<Served>,
 }
@@ -39,7 +41,8 @@ impl Host {
     pub fn new(api: Api, served: Served) -> Self {
         let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
         let exporter = Exporter::new(api.clone());
-        Host { api, watches, exporter, waiting: Some(served) }
+        let page = Page::new(api.clone());
+        Host { api, watches, exporter, page, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -71,6 +74,7 @@ impl HostPort for Host {
                 tokio::spawn(driver::run(peers, credentials, daemon));
                 self.watches.configure();
             }
+            self.page.follow();
         }
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);
@@ -81,6 +85,7 @@ impl HostPort for Host {
             self.read_certificates_again();
             self.watches.configure();
             self.exporter.configure();
+            self.page.follow();
             notify(&[NotifyState::Ready]);
             return;
         }
