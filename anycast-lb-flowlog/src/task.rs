@@ -56,28 +56,43 @@ struct Counters {
     errors: AtomicU64,
 }
 
-/// The log of a node; off until it is given settings.
+/// The log of a node; off until it is given settings. Clones are the same log.
+#[derive(Clone, Debug)]
+pub struct FlowLog(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct FlowLog {
+struct Shared {
     settings: watch::Sender<Option<Settings>>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
     counters: Arc<Counters>,
-    task: JoinHandle<()>,
+}
+
+impl Default for FlowLog {
+    /// One that nobody sends records to.
+    fn default() -> Self {
+        FlowLog::new(None, Arc::default()).0
+    }
 }
 
 impl FlowLog {
-    /// Begins to take `records`. While the log is off they are thrown away. Needs a runtime of tokio.
-    pub fn start(settings: Option<Settings>, records: mpsc::Receiver<Record>) -> Self {
+    /// Begins to take `records`. While the log is off they are thrown away. The task ends, with all written, some
+    /// time after who sends records has gone. Needs a runtime of tokio.
+    pub fn start(settings: Option<Settings>, records: mpsc::Receiver<Record>) -> (Self, JoinHandle<()>) {
+        let counters = Arc::default();
+        let (log, watched, asked) = FlowLog::new(settings, Arc::clone(&counters));
+        let task = tokio::spawn(take(records, watched, asked, counters));
+        (log, task)
+    }
+
+    fn new(settings: Option<Settings>, counters: Arc<Counters>) -> (Self, Watched, Asked) {
         let (settings, watched) = watch::channel(settings);
         let (flushes, asked) = mpsc::channel(8);
-        let counters = Arc::new(Counters::default());
-        let task = tokio::spawn(take(records, watched, asked, counters.clone()));
-        FlowLog { settings, flushes, counters, task }
+        (FlowLog(Arc::new(Shared { settings, flushes, counters })), watched, asked)
     }
 
     /// Other settings are in force; none = off.
     pub fn set(&self, settings: Option<Settings>) {
-        self.settings.send_if_modified(|old| {
+        self.0.settings.send_if_modified(|old| {
             let changes = *old != settings;
             *old = settings;
             changes
@@ -86,38 +101,33 @@ impl FlowLog {
 
     /// Where the files are; none while the log is off.
     pub fn directory(&self) -> Option<PathBuf> {
-        self.settings.borrow().as_ref().map(|settings| settings.directory.clone())
+        self.0.settings.borrow().as_ref().map(|settings| settings.directory.clone())
     }
 
     /// What became of records so far.
     pub fn counts(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         Counts {
-            taken: of(&self.counters.taken),
-            written: of(&self.counters.written),
-            dropped: of(&self.counters.dropped),
-            failed: of(&self.counters.failed),
-            errors: of(&self.counters.errors),
+            taken: of(&self.0.counters.taken),
+            written: of(&self.0.counters.written),
+            dropped: of(&self.0.counters.dropped),
+            failed: of(&self.0.counters.failed),
+            errors: of(&self.0.counters.errors),
         }
     }
 
     /// Returns when what has come by now is in the files, or when they take too long.
     pub async fn flush(&self) {
         let (done, is_done) = oneshot::channel();
-        if self.flushes.try_send(done).is_ok() {
+        if self.0.flushes.try_send(done).is_ok() {
             // Its end is as good as its word: there is nothing left to be written then.
             let _ = tokio::time::timeout(FLUSH, is_done).await;
         }
     }
-
-    /// Writes what waits, when the sender of records is gone, and ends.
-    pub async fn end(self) {
-        let FlowLog { task, settings, flushes, .. } = self;
-        drop(flushes);
-        let _ = tokio::time::timeout(2 * FLUSH, task).await;
-        drop(settings);
-    }
 }
+
+type Watched = watch::Receiver<Option<Settings>>;
+type Asked = mpsc::Receiver<oneshot::Sender<()>>;
 
 /// Lines for the thread.
 struct Batch {
@@ -135,8 +145,8 @@ enum Work {
 
 async fn take(
     mut records: mpsc::Receiver<Record>,
-    mut settings: watch::Receiver<Option<Settings>>,
-    mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    mut settings: Watched,
+    mut flushes: Asked,
     counters: Arc<Counters>,
 ) {
     let (work, thread) = match Thread::start(counters.clone()) {

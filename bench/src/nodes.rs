@@ -210,6 +210,7 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         allowed_senders: Vec::new(),
         hop_limits: HopLimits::default(),
         metrics: None,
+        flow_log: None,
     }
 }
 

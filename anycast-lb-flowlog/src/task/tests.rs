@@ -20,7 +20,7 @@ fn in_files(directory: &Path) -> usize {
 async fn records_are_in_the_files_when_flushed_and_at_the_end() {
     let place = TempDir::new().unwrap();
     let (sender, records) = mpsc::channel(16);
-    let log = FlowLog::start(Some(settings(place.path())), records);
+    let (log, task) = FlowLog::start(Some(settings(place.path())), records);
     for _ in 0..100 {
         sender.send(record()).await.unwrap();
     }
@@ -28,17 +28,16 @@ async fn records_are_in_the_files_when_flushed_and_at_the_end() {
     assert_eq!(in_files(place.path()), 100);
     sender.send(record()).await.unwrap();
     drop(sender);
-    let counters = log.counters.clone();
-    log.end().await;
+    task.await.unwrap();
     assert_eq!(in_files(place.path()), 101);
-    assert_eq!((counters.taken.load(Relaxed), counters.written.load(Relaxed)), (101, 101));
+    assert_eq!((log.counts().taken, log.counts().written), (101, 101));
 }
 
 #[tokio::test]
 async fn off_takes_records_and_keeps_none_and_on_goes_to_the_new_place() {
     let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (sender, records) = mpsc::channel(16);
-    let log = FlowLog::start(None, records);
+    let (log, _task) = FlowLog::start(None, records);
     let send = async |number| {
         for _ in 0..number {
             sender.send(record()).await.unwrap();
@@ -62,7 +61,7 @@ async fn a_disk_that_fails_loses_records_which_are_counted_and_no_more() {
     let directory = place.path().join("flows");
     fs::write(&directory, "in the way").unwrap();
     let (sender, records) = mpsc::channel(16);
-    let log = FlowLog::start(Some(settings(&directory)), records);
+    let (log, _task) = FlowLog::start(Some(settings(&directory)), records);
     for _ in 0..2 {
         sender.send(record()).await.unwrap();
         log.flush().await;

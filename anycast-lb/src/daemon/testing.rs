@@ -85,6 +85,7 @@ pub fn config() -> Config {
         rpki: Default::default(),
         bmp: None,
         metrics: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

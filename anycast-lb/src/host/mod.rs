@@ -130,6 +130,7 @@ mod tests {
             rpki: Default::default(),
             bmp: None,
             metrics: None,
+            flow_log: None,
             seed_previous: None,
             drained_pops: Vec::new(),
             announcing: Announcing::default(),

@@ -32,6 +32,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         rpki: Default::default(),
         bmp: None,
         metrics: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

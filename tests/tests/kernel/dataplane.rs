@@ -52,6 +52,7 @@ impl Place {
             rpki: Default::default(),
             bmp: None,
             metrics: None,
+            flow_log: None,
             seed_previous: None,
             drained_pops: Vec::new(),
             announcing: Announcing::default(),

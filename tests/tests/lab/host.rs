@@ -99,6 +99,7 @@ fn config(role: Role) -> Config {
         rpki: Default::default(),
         bmp: None,
         metrics: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

@@ -14,7 +14,7 @@ fn note(report: &Report<'_>, section: &Section<'_>, what: &str) {
     report.notice(section.spot(), section.path(), format!("has no effect yet: {what}"));
 }
 
-/// `[metrics]`, `[page]`, `[flow_log]` and `[log]` of the main file.
+/// `[metrics]`, `[page]` and `[log]` of the main file.
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat) -> Option<SocketAddr> {
     let metrics = root.table("metrics").and_then(|section| {
         note(report, &section, "no metrics are served in this release; see `anycast-lb stats`");
@@ -27,16 +27,6 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat)
             note(report, &section, "no page is served in this release; see `anycast-lb status`");
         }
         section.socket_address("listen");
-        section.finish();
-    }
-    if let Some(section) = root.table("flow_log") {
-        note(report, &section, "no flows are logged in this release");
-        section.integer(
-            "sample",
-            1..=u64::from(u32::MAX),
-            "how many flows one sampled flow stands for, from 1",
-        );
-        section.socket_address("ipfix");
         section.finish();
     }
     if let Some(section) = root.table("log") {

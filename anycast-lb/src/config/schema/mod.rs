@@ -4,6 +4,7 @@
 mod announce;
 mod bmp;
 mod control;
+mod flow_log;
 mod global;
 mod health;
 mod later;
@@ -49,6 +50,7 @@ pub(super) struct Draft {
     pub validators: Vec<ValidatorDraft>,
     pub bmp: Option<BmpDraft>,
     pub metrics: Option<SocketAddr>,
+    pub flow_log: Option<model::FlowLog>,
     pub log: LogFormat,
 }
 
@@ -85,6 +87,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         control::read(&section, &mut draft.control);
         draft.announce = announce::read(&section);
         draft.bmp = bmp::read(&section);
+        draft.flow_log = flow_log::read(&section);
         draft.metrics = later::read(&section, report, &mut draft.log);
     } else {
         only_in_main(&section);

@@ -49,7 +49,7 @@ fn what_has_no_effect_yet_is_said() {
          listen = \"127.0.0.1:9524\"
          [page] #~ page: has no effect yet
          enabled = true
-         [flow_log] #~ flow_log: has no effect yet
+         [flow_log]
          sample = 1000
          ",
     ));

@@ -100,6 +100,7 @@ pub(super) fn validate(
         rpki,
         bmp,
         metrics: draft.metrics,
+        flow_log: draft.flow_log,
     })
 }
 
