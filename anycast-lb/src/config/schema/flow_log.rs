@@ -18,8 +18,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<FlowLog> {
         1..=u64::from(u32::MAX),
         "one of how many packets that neither begin nor end a flow is logged, from 1; leave it out for none",
     );
-    let per_second =
-        number("per_second", 1..=MOST_RECORDS, "records a second at most, from 1 to 1000000");
+    let per_second = number("per_second", 1..=MOST_RECORDS, "records a second at most, from 1 to 1000000");
     let max_bytes =
         number("max_bytes", LEAST_BYTES..=i64::MAX as u64, "bytes of all files together, from 1048576");
     let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
