@@ -248,8 +248,8 @@ mod tests {
              backend  10.0.0.11 (b11)\n\
              ingress  fra1-lb1 in fra1: 1 packet, 16:09:01.250, forwarded_gue, to 10.0.0.12\n\
              ingress  fra1-lb2 in fra1: 1 packet, 16:09:04.250, forwarded_gue, to 10.0.0.12\n\
-             at       b12 in fra1: 2 packets, 16:09:01.250 to 16:09:04.250, hop\n\
              at       b11 in fra1: 2 packets, 16:09:01.250 to 16:09:04.250, decap_gue\n\
+             at       b12 in fra1: 2 packets, 16:09:01.250 to 16:09:04.250, hop\n\
              hop      b12, from 10.0.0.2, sent it on to 10.0.0.11: 2 packets, first\n         \
              16:09:01.250\n"
         );
