@@ -36,32 +36,45 @@ impl Decision {
     }
 }
 
-/// What became of `frame`, a whole frame whose flow is the one of `protocol` (its number) from `source` to
-/// `destination`.
-pub fn decide(
-    snapshot: &Snapshot,
-    frame: &[u8],
-    protocol: u8,
-    source: SocketAddr,
-    destination: SocketAddr,
-) -> Decision {
-    let tables = tables(snapshot);
-    let mut frame = Frame::new(frame);
-    let outcome = ingress::run(&mut frame, &tables);
-    let vip = snapshot.vips.iter().find(|vip| vip.number == outcome.vip && outcome.vip != 0);
-    let pool = vip.and_then(|vip| snapshot.pools.iter().find(|pool| pool.number == vip.entry.pool));
-    let slot = vip.zip(pool.and_then(|pool| pool.table.as_ref())).and_then(|(vip, table)| {
-        let hash = flow_hash(snapshot, vip.entry.flags, protocol, source, destination)?;
-        Some(TableRef { bits: table.bits, ..TableRef::default() }.slot(hash))
-    });
-    let member = snapshot.members.iter().find(|(number, _)| *number == outcome.member && outcome.member != 0);
-    Decision {
-        verdict: outcome.verdict,
-        vip: vip.map(|vip| vip.name.clone()),
-        pool: pool.map(|pool| pool.name.clone()),
-        slot,
-        member: member.map(|(_, member)| *member),
-        frame: frame.bytes().to_vec(),
+/// The maps as they were.
+pub struct Decider<'a> {
+    snapshot: &'a Snapshot,
+    tables: TableSet,
+}
+
+impl<'a> Decider<'a> {
+    /// As `snapshot` has them.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Decider { snapshot, tables: tables(snapshot) }
+    }
+
+    /// What became of `frame`, a whole frame whose flow is the one of `protocol` (its number) from `source` to
+    /// `destination`. Nothing is remembered of it.
+    pub fn decide(
+        &self,
+        frame: &[u8],
+        protocol: u8,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Decision {
+        let snapshot = self.snapshot;
+        let mut frame = Frame::new(frame);
+        let outcome = ingress::run(&mut frame, &self.tables);
+        let vip = snapshot.vips.iter().find(|vip| vip.number == outcome.vip && outcome.vip != 0);
+        let pool = vip.and_then(|vip| snapshot.pools.iter().find(|pool| pool.number == vip.entry.pool));
+        let slot = vip.zip(pool.and_then(|pool| pool.table.as_ref())).and_then(|(vip, table)| {
+            let hash = flow_hash(snapshot, vip.entry.flags, protocol, source, destination)?;
+            Some(TableRef { bits: table.bits, ..TableRef::default() }.slot(hash))
+        });
+        let is_member = |(number, _): &&(u16, Member)| *number == outcome.member && outcome.member != 0;
+        Decision {
+            verdict: outcome.verdict,
+            vip: vip.map(|vip| vip.name.clone()),
+            pool: pool.map(|pool| pool.name.clone()),
+            slot,
+            member: snapshot.members.iter().find(is_member).map(|(_, member)| *member),
+            frame: frame.bytes().to_vec(),
+        }
     }
 }
 
@@ -89,7 +102,6 @@ fn flow_hash(
     })
 }
 
-/// The maps as they were.
 fn tables(snapshot: &Snapshot) -> TableSet {
     let mut set = TableSet::default();
     let half = (snapshot.active & Control::HALF) as u32;

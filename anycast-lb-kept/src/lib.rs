@@ -15,7 +15,7 @@ mod keeper;
 mod snapshot;
 mod store;
 
-pub use decide::{Decision, decide};
+pub use decide::{Decider, Decision};
 pub use keeper::{Keeper, KeeperCounts};
 pub use snapshot::{Beginning, Damaged, Pool, Snapshot, Table, Vip};
 pub use store::{Gap, Limits, NotKept, Then, at};

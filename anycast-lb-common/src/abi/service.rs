@@ -39,7 +39,7 @@ pub struct FlowKeys {
     pub finish: [u64; 2],
 }
 
-/// Limits on packets that a backend sends on to another, or on ICMP errors that an ingress node sends;
+/// Limits on packets that a backend sends on to another, or on what an ingress node answers by itself;
 /// times in ns, an interval of 0 = no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -62,6 +62,10 @@ impl HopLimits {
     /// all together 1,000 times. Once is enough for a sender that listens, for minutes.
     pub const PATH_MTU: HopLimits = HopLimits::per_second(100, 1000);
 
+    /// Of an ingress node that is asked for its name: ten times a second by those of one /24 (IPv6: /56), by all
+    /// together a thousand times. Who wants to know more often has other means.
+    pub const QUESTIONS: HopLimits = HopLimits::per_second(10, 1000);
+
     /// So many packets a second of one client prefix, and of all together (neither 0), with bursts
     /// of a second's worth.
     pub const fn per_second(prefix: u64, total: u64) -> Self {
@@ -78,8 +82,9 @@ impl HopLimits {
 /// Classes of client prefixes, as a power of two. Prefixes of one class share a limit; memory is
 /// fixed whatever an attacker sends.
 pub const HOP_LIMIT_CLASS_BITS: u32 = 13;
-/// Words of the map that keeps the limits' state: one for the total, one for each class.
-pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << HOP_LIMIT_CLASS_BITS);
+/// Words of the map that keeps the limits' state: one for the total, one for each class, and one for all
+/// questions for the name of the node.
+pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << HOP_LIMIT_CLASS_BITS) + 1;
 
 /// Entries of the fragment table, as a power of two: 256 KiB whatever is sent.
 pub const FRAGMENT_SLOT_BITS: u32 = 14;
@@ -95,6 +100,8 @@ pub struct Buffer {
     pub previous_keys: FlowKeys,
     /// Limits on hops; on an ingress node, on telling senders that a packet does not fit.
     pub hop_limits: HopLimits,
+    /// Limits on questions for the name of the node that are answered.
+    pub question_limits: HopLimits,
     /// How many entries of the prefix table are valid.
     pub prefixes: u32,
     /// 1: a packet inside our addresses that no service matches is passed instead of dropped.
@@ -351,6 +358,6 @@ const _: () = {
     assert!(size_of::<ServiceEntry>() == 16);
     assert!(size_of::<VipEntry>() == 8);
     assert!(size_of::<PrefixEntry>() == 32);
-    assert!(size_of::<Buffer>() == 2 * 13 * 8 + 32 + 16);
-    assert!(size_of::<Control>() == 8 + 2 * (2 * 13 * 8 + 32 + 16));
+    assert!(size_of::<Buffer>() == 2 * 13 * 8 + 2 * 32 + 16);
+    assert!(size_of::<Control>() == 8 + 2 * (2 * 13 * 8 + 2 * 32 + 16));
 };

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::snapshot::tests::{at, snapshot};
-use crate::{decide, store};
+use crate::{Decider, store};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -16,7 +16,12 @@ fn backend(snapshot: &Snapshot, last: u8) -> Option<IpAddr> {
         2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0,
         0x45, 0, 0, 20, 0, 0, 0, 0, 64, 47, 0, 0, 192, 0, 2, last, 203, 0, 113, 1,
     ];
-    let decision = decide(snapshot, &frame, 47, ([192, 0, 2, last], 0).into(), ([203, 0, 113, 1], 0).into());
+    let decision = Decider::new(snapshot).decide(
+        &frame,
+        47,
+        ([192, 0, 2, last], 0).into(),
+        ([203, 0, 113, 1], 0).into(),
+    );
     let forwarded = decision.verdict.name() == "forwarded_l2";
     decision.backend().filter(|_| forwarded)
 }

@@ -75,7 +75,8 @@ fn damage_is_no_panic() {
             let mut damaged = bytes.clone();
             damaged[place] = value;
             if let Ok(read) = Snapshot::from_bytes(&damaged, |_| Some(Arc::from([1, 2]))) {
-                crate::decide(&read, &[0; 60], 6, ([192, 0, 2, 7], 1).into(), ([203, 0, 113, 1], 1).into());
+                let (source, destination) = (([192, 0, 2, 7], 1).into(), ([203, 0, 113, 1], 1).into());
+                crate::Decider::new(&read).decide(&[0; 60], 6, source, destination);
             }
         }
     }

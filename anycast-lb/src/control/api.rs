@@ -62,7 +62,7 @@ pub use pops::{PatchPop, PopRow, Pops};
 pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};
 pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
 pub use status::{AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
-pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
+pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, ThenRow, TraceFlows, TraceRow, Traces};
 
 /// Version of everything here; raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;

@@ -4,6 +4,7 @@ mod elsewhere;
 mod log;
 mod questions;
 mod routes;
+mod then;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
 use crate::model::{BackendState, Encapsulation, FlowHash, TableKind};
+use crate::observe::Hub;
 use crate::peers::Peers;
 
 /// For a request's body to arrive.
@@ -53,6 +55,8 @@ pub struct Api {
     pub station: Station,
     /// What is remembered of flows.
     pub flow_log: FlowLog,
+    /// Who is told of packets.
+    pub hub: Hub,
 }
 
 impl From<Handle> for Api {
@@ -65,6 +69,7 @@ impl From<Handle> for Api {
             rpki: Rpki::default(),
             station: Station::default(),
             flow_log: FlowLog::default(),
+            hub: Hub::default(),
         }
     }
 }
@@ -339,6 +344,7 @@ const fn http_status(code: Code) -> StatusCode {
         Code::ReadOnly | Code::WriteBackOff => StatusCode::FORBIDDEN,
         Code::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Dataplane | Code::Io => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Busy => StatusCode::TOO_MANY_REQUESTS,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

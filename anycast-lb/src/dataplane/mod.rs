@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, FlowKeys, Member, MemberNumber, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, FlowKeys, Member, MemberNumber, TableRef, VERDICTS, Verdict};
 use anycast_lb_kept::Snapshot;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
@@ -21,6 +21,7 @@ use crate::membership::history::History;
 use crate::membership::{InForce, Key};
 use crate::model::{Config, Interface, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
+use crate::observe::book::{Book, NamedVip};
 use crate::plan::{self, Memo, PlannedMember};
 use crate::table::{self, Candidate, Table, TableSpec};
 
@@ -36,6 +37,7 @@ mod memory;
 mod mmap;
 mod netlink;
 mod object;
+mod observe;
 mod pin;
 mod probe;
 mod program_log;
@@ -52,13 +54,16 @@ pub use counters::Counters;
 pub use error::DataplaneError;
 pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
+pub use observe::Rings;
 pub use snapshot::KnownTables;
+pub use sys::monotonic;
 pub use trace::{Flow, Outer, Trace, Way, then};
 
 use attach::Attached;
 use counters::COUNTERS;
 use lock::InstanceLock;
 use object::{DECIDING, OBJECT};
+use observe::Observation;
 use pin::Layout;
 use programs::{BACKEND, PROBE, RELAY, classifier_fd, load_classifier, load_program, program_fd};
 use socket_fields::SocketFields;
@@ -92,6 +97,7 @@ pub struct Dataplane {
     tables: Tables,
     counters: Counters,
     tracer: Option<Tracer>,
+    observation: Observation,
     attached: Vec<Attached>,
     /// On a backend: what sends hops on. The descriptors keep nothing alive that the pins do not.
     relays: Vec<relay::Relay>,
@@ -185,6 +191,7 @@ impl Dataplane {
         program_log::forward(&mut ebpf);
         let tables = Tables::open(&ebpf)?;
         let counters = Counters::open(&ebpf)?;
+        let observation = Observation::open(&ebpf)?;
         if start == Start::Adopted {
             // The last daemon may have ended between a change and its wait.
             sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
@@ -196,6 +203,7 @@ impl Dataplane {
             tables,
             counters,
             tracer: None,
+            observation,
             attached: Vec::new(),
             relays: Vec::new(),
             probes: Vec::new(),
@@ -220,7 +228,7 @@ impl Dataplane {
     /// An interface is missing, has a foreign XDP program, or refuses ours; then nothing is attached
     /// that was not attached before.
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), DataplaneError> {
-        let program = program_fd(&self.ebpf, self.program)?;
+        let program = program_fd(&self.ebpf, self.running())?;
         // An ingress node needs none, but may have been a backend before.
         let relayed = if self.program == BACKEND { interfaces } else { &[] };
         // Before the program that leaves hops to it.
@@ -337,6 +345,21 @@ impl Dataplane {
         self.tables.version()
     }
 
+    /// What the numbers in the maps stand for.
+    pub fn book(&self) -> Book {
+        let pool =
+            |number| self.names.pools.get(number).map_or_else(|| Arc::from(""), |name| name.as_str().into());
+        let pools: HashMap<u16, Arc<str>> =
+            self.names.pools.keys().map(|number| (*number, pool(number))).collect();
+        let name = |number| pools.get(&number).cloned().unwrap_or_else(|| "".into());
+        let vips = self.names.vips.iter().map(|(number, key, pool)| {
+            let table = TableRef::from_word(self.tables.pools.load((*pool).into()).table);
+            (*number, NamedVip { key: *key, pool: name(*pool), table })
+        });
+        let members = self.names.members.iter().map(|m| (m.number, (name(m.pool_number), m.address)));
+        Book { version: self.table_version(), vips: vips.collect(), members: members.collect() }
+    }
+
     /// Packets and bytes by verdict.
     pub fn verdicts(&self) -> Vec<(Verdict, Counter)> {
         VERDICTS.iter().map(|v| (*v, self.counters.verdict(*v))).collect()
@@ -394,7 +417,7 @@ impl Dataplane {
     }
 
     /// The members that a backend is, as the maps have them.
-    pub fn members_of(&self, backend: IpAddr) -> Vec<(MemberNumber, Member)> {
+    pub fn members_at(&self, backend: IpAddr) -> Vec<(MemberNumber, Member)> {
         let members = self.names.members.iter().filter(|m| m.address == backend);
         members.map(|m| (m.number, self.tables.members.load(m.number.into()))).collect()
     }

@@ -76,7 +76,8 @@ pub struct LogQuery {
     files: Vec<PathBuf>,
 }
 
-fn time(text: &str) -> Result<SystemTime, String> {
+/// A time as people write it.
+pub(super) fn time(text: &str) -> Result<SystemTime, String> {
     moment(text, SystemTime::now())
         .ok_or_else(|| "write 2026-11-30T14:03:05Z, 14:03:05 (UTC), or '10m ago'".to_owned())
 }

@@ -3,6 +3,7 @@
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::flow_log::Logging;
 use super::routes::Watches;
 use crate::control::remote;
 use crate::control::serve::{Limits, serve};
@@ -16,6 +17,7 @@ use crate::peers::driver;
 pub struct Host {
     api: Api,
     watches: Watches,
+    logging: Logging,
     /// Until it is served.
     waiting: Option<Served>,
 }
@@ -34,7 +36,8 @@ impl Host {
     /// Will serve this.
     pub fn new(api: Api, served: Served) -> Self {
         let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
-        Host { api, watches, waiting: Some(served) }
+        let logging = Logging::new(api.daemon.clone(), api.hub.clone(), api.flow_log.clone());
+        Host { api, watches, logging, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -66,6 +69,7 @@ impl HostPort for Host {
                 self.watches.configure();
             }
         }
+        self.logging.configure();
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);
     }
@@ -74,6 +78,7 @@ impl HostPort for Host {
         if !begins {
             self.read_certificates_again();
             self.watches.configure();
+            self.logging.configure();
             notify(&[NotifyState::Ready]);
             return;
         }

@@ -1,20 +1,20 @@
 //! The same question about tables that were in force once.
 
 use anycast_lb_common::abi::{Encap, MemberFlags};
-use anycast_lb_kept::{Snapshot, decide};
+use anycast_lb_kept::Decider;
 
 use super::{Flow, Trace, outer, packet, way};
 use crate::dataplane::DataplaneError;
 
-/// What became of the first packet of `flow` when `snapshot` was in force.
+/// What became of the first packet of `flow` when the snapshot of `decider` was in force.
 ///
 /// # Errors
 /// Its addresses are of two families.
-pub fn then(snapshot: &Snapshot, flow: &Flow) -> Result<Trace, DataplaneError> {
+pub fn then(decider: &Decider<'_>, flow: &Flow) -> Result<Trace, DataplaneError> {
     let frame = packet::first_of(flow)
         .ok_or(DataplaneError::Trace("source and destination are of different families"))?;
     let protocol = packet::protocol(flow.protocol);
-    let decision = decide(snapshot, &frame, protocol, flow.source, flow.destination);
+    let decision = decider.decide(&frame, protocol, flow.source, flow.destination);
     let member = decision.member;
     Ok(Trace {
         verdict: decision.verdict,
