@@ -22,6 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 mod content;
 mod explain;
 mod interfaces;
+mod kept;
 mod lists;
 mod start;
 
