@@ -1,17 +1,20 @@
 //! Takes records and never keeps who sends them waiting: lines go to a thread of their own, which a slow disk may
 //! hold up, and what does not get there in time is counted.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc as blocking;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::files::Files;
+use crate::ipfix::Exporter;
 use crate::record::Record;
 
 /// Lines wait no longer than this to be written.
@@ -20,6 +23,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 const BATCH: usize = 64 * 1024;
 /// Batches that may wait for the disk.
 const BATCHES: usize = 64;
+/// Records that are told to a collector at once.
+const TOLD_AT_ONCE: usize = 64;
 /// Records that are taken from the channel at once.
 const TAKEN: usize = 512;
 
@@ -30,6 +35,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// Bytes of all files at most.
     pub max_bytes: u64,
+    /// A collector of IPFIX that is told, too.
+    pub ipfix: Option<SocketAddr>,
 }
 
 /// What became of records so far.
@@ -45,6 +52,10 @@ pub struct Counts {
     pub failed: u64,
     /// Writes that failed.
     pub errors: u64,
+    /// Handed to the network for the collector.
+    pub exported: u64,
+    /// Messages to the collector that could not be sent.
+    pub export_errors: u64,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +65,8 @@ struct Counters {
     dropped: AtomicU64,
     failed: AtomicU64,
     errors: AtomicU64,
+    exported: AtomicU64,
+    export_errors: AtomicU64,
 }
 
 /// The log of a node; off until it is given settings. Clones are the same log.
@@ -113,6 +126,8 @@ impl FlowLog {
             dropped: of(&self.0.counters.dropped),
             failed: of(&self.0.counters.failed),
             errors: of(&self.0.counters.errors),
+            exported: of(&self.0.counters.exported),
+            export_errors: of(&self.0.counters.export_errors),
         }
     }
 
@@ -157,18 +172,25 @@ async fn take(
             return;
         }
     };
+    let mut collector = Collector::new(counters.clone());
     let mut buffer = Buffer { work, counters, batch: None };
     let mut current = settings.borrow_and_update().clone();
+    collector.set(current.as_ref().and_then(|settings| settings.ipfix)).await;
     let mut taken = Vec::with_capacity(TAKEN);
     let mut tick = tokio::time::interval(FLUSH);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            _ = tick.tick() => buffer.send(),
+            _ = tick.tick() => {
+                buffer.send();
+                collector.send();
+            }
             Ok(()) = settings.changed() => {
                 buffer.send();
+                collector.send();
                 current = settings.borrow_and_update().clone();
+                collector.set(current.as_ref().and_then(|settings| settings.ipfix)).await;
             }
             Some(done) = flushes.recv() => {
                 // What is in the channel came before.
@@ -176,9 +198,11 @@ async fn take(
                     let Ok(record) = records.try_recv() else { break };
                     if let Some(settings) = &current {
                         buffer.put(settings, &record);
+                        collector.put(record);
                     }
                 }
                 buffer.send();
+                collector.send();
                 // Else it is dropped, which says the same.
                 let _ = buffer.work.try_send(Work::Tell(done));
             }
@@ -189,12 +213,14 @@ async fn take(
                 for record in taken.drain(..) {
                     if let Some(settings) = &current {
                         buffer.put(settings, &record);
+                        collector.put(record);
                     }
                 }
             }
         }
     }
     buffer.send();
+    collector.send();
     drop(buffer);
     // The disk may take its time, which is not ours.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -229,6 +255,73 @@ impl Buffer {
         if self.work.try_send(Work::Write(batch)).is_err() {
             self.counters.dropped.fetch_add(records, Relaxed);
         }
+    }
+}
+
+/// The collector. Nothing waits for it: what the kernel does not take at once is lost, and counted.
+struct Collector {
+    counters: Arc<Counters>,
+    socket: Option<UdpSocket>,
+    exporter: Exporter,
+    waiting: Vec<Record>,
+    /// It has been said that nothing can be sent.
+    fails: bool,
+}
+
+impl Collector {
+    fn new(counters: Arc<Counters>) -> Self {
+        Collector { counters, socket: None, exporter: Exporter::default(), waiting: Vec::new(), fails: false }
+    }
+
+    /// This one from now on; one that stays keeps its numbers.
+    async fn set(&mut self, address: Option<SocketAddr>) {
+        let current = self.socket.as_ref().and_then(|socket| socket.peer_addr().ok());
+        if current == address {
+            return;
+        }
+        self.waiting.clear();
+        (self.socket, self.exporter, self.fails) = (None, Exporter::default(), false);
+        let Some(address) = address else { return };
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let connected = async {
+            let socket = UdpSocket::bind(any).await?;
+            socket.connect(address).await?;
+            Ok::<_, std::io::Error>(socket)
+        };
+        match connected.await {
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => tracing::error!(collector = %address, %error, "no flows are told to the collector"),
+        }
+    }
+
+    fn put(&mut self, record: Record) {
+        if self.socket.is_some() {
+            self.waiting.push(record);
+            if self.waiting.len() >= TOLD_AT_ONCE {
+                self.send();
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        let records = std::mem::take(&mut self.waiting);
+        for message in self.exporter.messages(Instant::now(), SystemTime::now(), &records) {
+            match socket.try_send(&message) {
+                Ok(_) => self.fails = false,
+                Err(error) => {
+                    self.counters.export_errors.fetch_add(1, Relaxed);
+                    if !std::mem::replace(&mut self.fails, true) {
+                        let collector = socket.peer_addr().ok();
+                        tracing::warn!(?collector, %error, "flows cannot be told to the collector");
+                    }
+                }
+            }
+        }
+        self.counters.exported.fetch_add(records.len() as u64, Relaxed);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::record::tests::record;
 use crate::{Bounds, Filter, search_directory};
 
 fn settings(directory: &Path) -> Settings {
-    Settings { directory: directory.to_owned(), max_bytes: 1 << 20 }
+    Settings { directory: directory.to_owned(), max_bytes: 1 << 20, ipfix: None }
 }
 
 fn in_files(directory: &Path) -> usize {
@@ -85,4 +85,34 @@ fn a_disk_that_hangs_keeps_nobody_waiting() {
         buffer.send();
     }
     assert_eq!((counters.taken.load(Relaxed), counters.dropped.load(Relaxed)), (5, 4));
+}
+
+#[tokio::test]
+async fn a_collector_is_told_and_one_that_is_away_harms_nobody() {
+    let place = TempDir::new().unwrap();
+    let collector = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let ipfix = collector.local_addr().ok();
+    let (sender, records) = mpsc::channel(16);
+    let (log, _task) = FlowLog::start(Some(Settings { ipfix, ..settings(place.path()) }), records);
+    for _ in 0..3 {
+        sender.send(record()).await.unwrap();
+    }
+    log.flush().await;
+    let mut message = [0; 2048];
+    // Templates, then records.
+    for id in [2_u16, 256] {
+        let length = collector.recv(&mut message).await.unwrap();
+        assert_eq!(
+            (length, &message[16..18]),
+            (u16::from_be_bytes([message[2], message[3]]).into(), &id.to_be_bytes()[..])
+        );
+    }
+    assert_eq!((log.counts().exported, log.counts().export_errors), (3, 0));
+    drop(collector);
+    for _ in 0..20 {
+        sender.send(record()).await.unwrap();
+        log.flush().await;
+    }
+    assert!(log.counts().export_errors > 0, "{:?}", log.counts());
+    assert_eq!(log.counts().written, 23);
 }

@@ -49,8 +49,11 @@ impl Logging {
 fn settings(config: &Config) -> (Option<Settings>, Option<observe::FlowLog>) {
     let wanted =
         config.flow_log.map(|log| observe::FlowLog { sample: log.sample, per_second: log.per_second.into() });
-    let settings =
-        config.flow_log.map(|log| Settings { directory: directory(config), max_bytes: log.max_bytes });
+    let settings = config.flow_log.map(|log| Settings {
+        directory: directory(config),
+        max_bytes: log.max_bytes,
+        ipfix: log.ipfix,
+    });
     (settings, wanted)
 }
 
