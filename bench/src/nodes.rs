@@ -211,6 +211,7 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         hop_limits: HopLimits::default(),
         metrics: None,
         page: None,
+        flow_log: None,
     }
 }
 

@@ -14,6 +14,7 @@ mod error;
 mod explain;
 mod flows;
 mod hijack;
+mod log;
 mod logging;
 mod node;
 mod peer;
@@ -124,6 +125,9 @@ enum Command {
     Reload(reload::Reload),
     /// Tell where a flow goes, or what becomes of packets
     Trace(trace::Trace),
+    /// What nodes remember of flows
+    #[command(subcommand)]
+    Log(log::Log),
     /// Play membership changes through, without touching anything
     Simulate(simulate::Simulate),
     /// Take the data plane off the NICs
@@ -262,6 +266,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Hijack(hijack) => context.block_on(hijack.execute(&context)),
         Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
+        Command::Log(log) => context.block_on(log.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
     }
 }
@@ -321,6 +326,8 @@ mod tests {
             "backend weight 10.0.0.13 50",
             "reload --dry-run --socket /tmp/s",
             "trace tcp 192.0.2.7:51234 203.0.113.1:443",
+            "trace --at 14:03:05 tcp 192.0.2.7:51234 203.0.113.1:443",
+            "trace --at 2026-11-30T14:03:05Z --node sin1-lb1 -",
             "trace -",
             "trace --pcap FILE --count 5 --node sin1-lb1",
             "trace --hex 4500 0028",
@@ -337,6 +344,10 @@ mod tests {
             "rpki check --rtr [::1]:8282 2001:db8::/32 64500 --json",
             "hijack list",
             "flows --json",
+            "log query --source 192.0.2.7:51234 --since 14:03 --limit 5 --json",
+            "log query --destination [2001:db8::1]:443 --verdict hop --backend fd00::11 --here",
+            "log query --vip 203.0.113.1:443/tcp --node sin1-lb1 --until 2026-11-30T14:03:05Z",
+            "log query --files a.jsonl b.jsonl",
             "detach --config x.toml",
             "completions bash",
         ] {
@@ -370,6 +381,8 @@ mod tests {
             "trace tcp 192.0.2.7:1",
             "trace icmp 192.0.2.7:1 203.0.113.1:443",
             "trace",
+            "trace --at noon tcp 192.0.2.7:1 203.0.113.1:443",
+            "trace --at 14:03 --hex 4500",
             "trace --hex 450",
             "trace --hex 45xy",
             "trace --count 5 tcp 192.0.2.7:1 203.0.113.1:443",
@@ -382,6 +395,10 @@ mod tests {
             "run --socket /tmp/s",
             "check --socket /tmp/s",
             "vip frobnicate --json",
+            "log query --source 192.0.2",
+            "log query --since yesterday",
+            "log query --limit 0",
+            "log query --files a --node b",
         ] {
             assert_eq!(exit_code(line), USAGE, "{line}");
         }

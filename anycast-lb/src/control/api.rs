@@ -29,6 +29,8 @@
 //! | `GET /v1/rpki` | | [`RpkiState`] |
 //! | `GET /v1/rpki/check` | query [`CheckQuery`] | [`RpkiCheck`] |
 //! | `GET /v1/hijacks` | | [`Hijacks`] |
+//! | `POST /v1/log/query` | [`QueryLog`]; query [`AtHost`] | [`LogRecords`] |
+//! | `GET /v1/log/hosts` | | [`LogHosts`] |
 //!
 //! Other hosts (`control.listen`, mutual TLS) may read all of this, trace and have packets explained, and change nothing.
 
@@ -37,6 +39,7 @@ mod change;
 mod explain;
 mod hijacks;
 mod lists;
+mod log;
 mod peers;
 mod pops;
 mod rpki;
@@ -53,12 +56,13 @@ pub use change::{
 pub use explain::{Decision, ExplainFrames, Explanations, Leaving, MAX_FRAMES, PacketRow};
 pub use hijacks::{HijackRow, Hijacks, RouterRow, SightRow};
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
+pub use log::{AtHost, LogHost, LogHosts, LogRecords, MAX_NAMED, MAX_RECORDS, QueryLog};
 pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};
 pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};
 pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
 pub use status::{AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
-pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
+pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, ThenRow, TraceFlows, TraceRow, Traces};
 
 /// Version of everything here; raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;

@@ -32,8 +32,8 @@ pub enum RemoteError {
     #[error("{0}")]
     Connection(String),
     /// It takes too long.
-    #[error("no answer in {} s", ANSWER_TIME.as_secs())]
-    Timeout,
+    #[error("no answer in {} s", .0.as_secs())]
+    Timeout(Duration),
     /// It refused, or is of another release.
     #[error("{0}")]
     Answer(#[from] ClientError),
@@ -72,17 +72,36 @@ pub async fn ask<B: Serialize>(
     path: &str,
     body: Option<&B>,
 ) -> Result<String, RemoteError> {
+    ask_within(ANSWER_TIME, credentials, address, method, path, body).await
+}
+
+/// As [`ask`], where an answer takes its time. To connect may not.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_within<B: Serialize>(
+    time: Duration,
+    credentials: &Credentials,
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Option<&B>,
+) -> Result<String, RemoteError> {
     let settings = credentials.get().ok_or(RemoteError::NoTls)?;
     let request = request(method, path, body)?;
     let exchange = async {
         let failed = |what: &'static str| {
             move |e: &dyn std::fmt::Display| RemoteError::Connection(format!("{what}{e}"))
         };
-        let stream = TcpStream::connect(address).await.map_err(|e| failed("")(&e))?;
-        let stream = TlsConnector::from(settings.client)
-            .connect(ServerName::from(address.ip()), stream)
-            .await
-            .map_err(|e| failed("TLS: ")(&e))?;
+        let connect = async {
+            let stream = TcpStream::connect(address).await.map_err(|e| failed("")(&e))?;
+            TlsConnector::from(settings.client)
+                .connect(ServerName::from(address.ip()), stream)
+                .await
+                .map_err(|e| failed("TLS: ")(&e))
+        };
+        let late = |_| RemoteError::Timeout(ANSWER_TIME);
+        let stream = tokio::time::timeout(ANSWER_TIME, connect).await.map_err(late)??;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed("")(&e))?;
         // Ends with the exchange; its error is the exchange's error too.
@@ -97,7 +116,7 @@ pub async fn ask<B: Serialize>(
         drop(driver);
         Ok(read_answer(status, &bytes)?)
     };
-    tokio::time::timeout(ANSWER_TIME, exchange).await.unwrap_or(Err(RemoteError::Timeout))
+    tokio::time::timeout(time, exchange).await.unwrap_or(Err(RemoteError::Timeout(time)))
 }
 
 /// A task that does not outlive its use.

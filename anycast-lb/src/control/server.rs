@@ -1,12 +1,15 @@
 //! The API's routes.
 
 mod elsewhere;
+mod log;
 mod questions;
 mod routes;
+mod then;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use anycast_lb_flowlog::FlowLog;
 use anycast_lb_routing::bmp::Station;
 use anycast_lb_routing::rpki::Rpki;
 use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, Request, State};
@@ -51,6 +54,8 @@ pub struct Api {
     pub rpki: Rpki,
     /// What routers see.
     pub station: Station,
+    /// What is remembered of flows.
+    pub flow_log: FlowLog,
     /// Who is told of packets.
     pub hub: Hub,
     /// Why metrics are not served, though they should be.
@@ -66,6 +71,7 @@ impl From<Handle> for Api {
             credentials: Credentials::default(),
             rpki: Rpki::default(),
             station: Station::default(),
+            flow_log: FlowLog::default(),
             hub: Hub::default(),
             metrics: Problem::default(),
         }
@@ -92,6 +98,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/trace", post(questions::trace))
         .route("/v1/explain", post(questions::explain))
+        .route("/v1/log/query", post(log::query))
+        .route("/v1/log/hosts", get(|daemon| look(daemon, |v| Ok(log::known(v.core.config())))))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(api)
@@ -102,6 +110,7 @@ pub fn remote_router(api: Api) -> Router {
     readable()
         .route("/v1/trace", post(questions::trace_here))
         .route("/v1/explain", post(questions::explain_here))
+        .route("/v1/log/query", post(log::query_here))
         .fallback(no_route)
         .method_not_allowed_fallback(read_only)
         .layer(DefaultBodyLimit::max(REMOTE_BODY))

@@ -34,7 +34,7 @@ pub use bgp::bgp;
 pub use elsewhere::{flows, node};
 pub use explain::explain;
 pub use routes::{alarms, check, hijacks, rpki};
-pub use trace::trace;
+pub use trace::{flow, refuse_backend, trace, traced_then};
 
 /// What is said of a backend that the resolver has not spoken of.
 const NO_ANSWER: &str = "not looked up yet";

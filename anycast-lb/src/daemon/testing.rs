@@ -86,6 +86,7 @@ pub fn config() -> Config {
         bmp: None,
         metrics: None,
         page: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, FlowKeys, MemberNumber, TableRef, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, FlowKeys, Member, MemberNumber, TableRef, VERDICTS, Verdict};
+use anycast_lb_kept::Snapshot;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
@@ -43,6 +44,7 @@ mod probe;
 mod program_log;
 mod programs;
 mod relay;
+mod snapshot;
 mod socket_fields;
 mod sys;
 mod tables;
@@ -55,8 +57,9 @@ pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
 pub use observe::Rings;
 pub use occupancy::Occupancy;
+pub use snapshot::KnownTables;
 pub use sys::monotonic;
-pub use trace::{Flow, Outer, Trace, Way};
+pub use trace::{Flow, Outer, Trace, Way, then};
 
 use attach::Attached;
 use counters::COUNTERS;
@@ -414,6 +417,18 @@ impl Dataplane {
             next_hop: answer.way,
             outer: answer.outer,
         })
+    }
+
+    /// All that decides about packets on an ingress node, to be kept. `known` has the tables of pools that were
+    /// read before, and is brought up to date.
+    pub fn snapshot(&self, known: &mut KnownTables) -> Snapshot {
+        snapshot::of(&self.tables, &self.names, known)
+    }
+
+    /// The members that a backend is, as the maps have them.
+    pub fn members_at(&self, backend: IpAddr) -> Vec<(MemberNumber, Member)> {
+        let members = self.names.members.iter().filter(|m| m.address == backend);
+        members.map(|m| (m.number, self.tables.members.load(m.number.into()))).collect()
     }
 
     /// Takes `instance` off its interfaces and removes all that is pinned for it; works while a daemon

@@ -131,6 +131,7 @@ mod tests {
             bmp: None,
             metrics: None,
             page: None,
+            flow_log: None,
             seed_previous: None,
             drained_pops: Vec::new(),
             announcing: Announcing::default(),

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 mod announce;
 mod flow_hash;
+mod flow_log;
 mod health;
 mod quic;
 mod rpki;
@@ -20,6 +21,7 @@ mod vip_key;
 
 pub use announce::{AnnouncedPrefix, Announcing, DEFAULT_DRAIN_WAIT};
 pub use flow_hash::FlowHash;
+pub use flow_log::FlowLog;
 pub use health::{AllDown, HealthCheck, PoolHealth, Via};
 pub use quic::{Quic, ServerId, default_server_id};
 pub use rpki::{Bmp, Route, Rpki, RpkiMode, Validator};
@@ -327,6 +329,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Where the status page is served; none = nowhere.
     pub page: Option<SocketAddr>,
+    /// What is remembered of flows; none = nothing.
+    pub flow_log: Option<FlowLog>,
 }
 
 impl Config {

@@ -33,6 +33,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         bmp: None,
         metrics: None,
         page: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

@@ -100,6 +100,7 @@ fn config(role: Role) -> Config {
         bmp: None,
         metrics: None,
         page: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

@@ -7,6 +7,7 @@ mod connected;
 mod encapsulation;
 mod errors;
 mod explain;
+mod flow_log;
 mod fragments;
 mod health;
 mod hijack;

@@ -6,24 +6,9 @@ use super::rpki::{OriginDraft, origin};
 use super::words::LOG_FORMATS;
 use crate::config::LogFormat;
 use crate::config::reader::{Section, label};
-use crate::config::report::Report;
 
-fn note(report: &Report<'_>, section: &Section<'_>, what: &str) {
-    report.notice(section.spot(), section.path(), format!("has no effect yet: {what}"));
-}
-
-/// `[flow_log]` and `[log]` of the main file.
-pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat) {
-    if let Some(section) = root.table("flow_log") {
-        note(report, &section, "no flows are logged in this release");
-        section.integer(
-            "sample",
-            1..=u64::from(u32::MAX),
-            "how many flows one sampled flow stands for, from 1",
-        );
-        section.socket_address("ipfix");
-        section.finish();
-    }
+/// `[log]` of the main file.
+pub(super) fn read(root: &Section<'_>, log: &mut LogFormat) {
     if let Some(section) = root.table("log") {
         *log = section.choice("format", LOG_FORMATS).map(|f| f.value).unwrap_or_default();
         section.finish();

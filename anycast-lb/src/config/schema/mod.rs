@@ -4,6 +4,7 @@
 mod announce;
 mod bmp;
 mod control;
+mod flow_log;
 mod global;
 mod health;
 mod later;
@@ -52,6 +53,7 @@ pub(super) struct Draft {
     pub bmp: Option<BmpDraft>,
     pub metrics: Option<SocketAddr>,
     pub page: Option<SocketAddr>,
+    pub flow_log: Option<model::FlowLog>,
     pub log: LogFormat,
 }
 
@@ -89,8 +91,9 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         draft.announce = announce::read(&section);
         draft.bmp = bmp::read(&section);
         draft.metrics = metrics::read(&section);
-        later::read(&section, report, &mut draft.log);
+        later::read(&section, &mut draft.log);
         draft.page = page::read(&section, report);
+        draft.flow_log = flow_log::read(&section);
     } else {
         only_in_main(&section);
     }

@@ -355,6 +355,9 @@ fn sections_of_later_work_are_checked_too() {
          listn = \"10.0.0.2:11019\" #~ did you mean `listen`?
          [flow_log]
          sample = 0 #~ flow_log.sample: 0 is out of range
+         per_second = 0 #~ flow_log.per_second: 0 is out of range
+         max_bytes = 4096 #~ flow_log.max_bytes: 4096 is out of range
+         ipfix = \"10.0.0.9\" #~ flow_log.ipfix: | 10.0.0.2:9000
          [[peer]]
          node = \"sin1-lb1\"
          control = \"10.1.0.2\" #~ peer \"sin1-lb1\" control

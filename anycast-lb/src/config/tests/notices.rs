@@ -50,7 +50,7 @@ fn what_has_no_effect_yet_is_said() {
          [page]
          enabled = true
          listen = \"10.0.0.2:9525\" #~ page.listen: everyone who reaches this address can read the page
-         [flow_log] #~ flow_log: has no effect yet
+         [flow_log]
          sample = 1000
          ",
     ));

@@ -101,6 +101,7 @@ pub(super) fn validate(
         bmp,
         metrics: draft.metrics,
         page: draft.page,
+        flow_log: draft.flow_log,
     })
 }
 

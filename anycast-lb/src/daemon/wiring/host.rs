@@ -4,6 +4,7 @@ use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::exporter::Exporter;
+use super::flow_log::Logging;
 use super::routes::Watches;
 use crate::control::remote;
 use crate::control::serve::{Limits, serve};
@@ -20,6 +21,7 @@ pub struct Host {
     watches: Watches,
     exporter: Exporter,
     page: Page,
+    logging: Logging,
     /// Until it is served.
     waiting: Option<Served>,
 }
@@ -42,7 +44,8 @@ impl Host {
         let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
         let exporter = Exporter::new(api.clone());
         let page = Page::new(api.clone());
-        Host { api, watches, exporter, page, waiting: Some(served) }
+        let logging = Logging::new(api.daemon.clone(), api.hub.clone(), api.flow_log.clone());
+        Host { api, watches, exporter, page, logging, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -76,6 +79,7 @@ impl HostPort for Host {
             }
             self.page.follow();
         }
+        self.logging.configure();
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);
     }
@@ -86,6 +90,7 @@ impl HostPort for Host {
             self.watches.configure();
             self.exporter.configure();
             self.page.follow();
+            self.logging.configure();
             notify(&[NotifyState::Ready]);
             return;
         }
