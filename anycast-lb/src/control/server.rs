@@ -30,7 +30,7 @@ use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
-use crate::model::{BackendState, Encapsulation, FlowHash, TableKind};
+use crate::model::{BackendState, Encapsulation, FlowHash, Identity, TableKind};
 use crate::peers::Peers;
 
 /// For a request's body to arrive.
@@ -135,14 +135,23 @@ async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
 }
 
 async fn add_vip(State(daemon): Daemon, Body(body): Body<AddVip>) -> Response {
-    match body.hash.as_deref().map(flow_hash).transpose() {
-        Ok(hash) => {
-            let (quic, mss_clamp) = (body.quic, body.mss_clamp);
-            let add = Edit::AddVip { key: body.vip, pool: body.pool, hash, quic, mss_clamp };
-            edit(&daemon, body.expect_generation, vec![add]).await
-        }
+    let expect_generation = body.expect_generation;
+    match vip_edit(body) {
+        Ok(add) => edit(&daemon, expect_generation, vec![add]).await,
         Err(failure) => answer::<()>(Err(failure)),
     }
+}
+
+fn vip_edit(body: AddVip) -> Result<Edit, Failure> {
+    let identity = |word: &str| word_of(word, "identity", Identity::ALL, Identity::word);
+    Ok(Edit::AddVip {
+        key: body.vip,
+        pool: body.pool,
+        hash: body.hash.as_deref().map(flow_hash).transpose()?,
+        quic: body.quic,
+        mss_clamp: body.mss_clamp,
+        identity: body.identity.as_deref().map(identity).transpose()?,
+    })
 }
 
 async fn remove_vip(

@@ -202,6 +202,7 @@ pub fn vips(view: &View<'_>) -> Result<Vips, Failure> {
             hash: v.hash.word().to_owned(),
             quic: v.quic,
             mss_clamp: v.mss_clamp,
+            identity: v.identity.word().to_owned(),
             packets: count.packets,
             bytes: count.bytes,
         }

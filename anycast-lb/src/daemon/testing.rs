@@ -78,6 +78,7 @@ pub fn config() -> Config {
             hash: FlowHash::default(),
             quic: false,
             mss_clamp: false,
+            identity: Default::default(),
         }],
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),

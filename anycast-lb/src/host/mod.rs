@@ -89,6 +89,7 @@ mod tests {
             hash: FlowHash::default(),
             quic: false,
             mss_clamp: false,
+            identity: Default::default(),
         };
         let backend = Backend {
             address: IpAddr::from([10, 0, 0, 11]),

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 mod announce;
 mod flow_hash;
 mod health;
+mod identity;
 mod quic;
 mod rpki;
 mod vip_key;
@@ -21,6 +22,7 @@ mod vip_key;
 pub use announce::{AnnouncedPrefix, Announcing, DEFAULT_DRAIN_WAIT};
 pub use flow_hash::FlowHash;
 pub use health::{AllDown, HealthCheck, PoolHealth, Via};
+pub use identity::Identity;
 pub use quic::{Quic, ServerId, default_server_id};
 pub use rpki::{Bmp, Route, Rpki, RpkiMode, Validator};
 pub use vip_key::VipKeyError;
@@ -259,6 +261,8 @@ pub struct Vip {
     pub quic: bool,
     /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
     pub mss_clamp: bool,
+    /// What it says of who serves it.
+    pub identity: Identity,
 }
 
 /// How many packets a second a backend sends on to others that may hold their flow.
@@ -311,6 +315,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// VIPs, in file order, unique by key.
     pub vips: Vec<Vip>,
+    /// Clients to whom VIPs with [`Identity::Backend`] name backends.
+    pub identity_clients: Vec<IpNet>,
     /// Prefixes whose packets are for VIPs alone.
     pub prefixes: Vec<IpNet>,
     /// Which of them this node announces itself, and how.
