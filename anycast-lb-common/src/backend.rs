@@ -126,6 +126,7 @@ fn take<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
         _ => return Err(Verdict::NotTunnel),
     };
     let view = View::new(tables).ok_or(Verdict::NotForUs)?;
+    tables.note(|event| event.sender = outer.source);
     // First of all: nothing that claims to come from ourselves comes from the wire. What this
     // program sends on bears our address, and is told by it.
     if view.is(outer.source, AddressFlags::LOCAL) {
@@ -172,6 +173,7 @@ fn inner<P: Packet, T: Tables>(
     protocol: u8,
 ) -> Result<Inner, Verdict> {
     let inner = Inner::parse(packet, start, outer.end, protocol)?;
+    inner.note(packet, view.tables);
     if !view.is(inner.destination, AddressFlags::VIP) {
         return Err(Verdict::InnerNotVip);
     }
@@ -226,7 +228,10 @@ fn send_to<P: Sockets, T: Tables, H: OuterHeader<N>, const N: usize>(
         return Verdict::HopLimited;
     }
     match hop::send_on::<P, H, N>(packet, place, next, hop) {
-        Some(()) => Verdict::Hop,
+        Some(()) => {
+            view.tables.note(|event| event.next = hop);
+            Verdict::Hop
+        }
         None => Verdict::GueLength,
     }
 }

@@ -5,6 +5,9 @@ use crate::checksum::update;
 use crate::link;
 use crate::packet::Packet;
 use crate::parse::Link;
+use crate::rate;
+use crate::sight;
+use crate::tables::Tables;
 use crate::wire::ipv4::{PROTOCOL_IPV4, mapped};
 use crate::wire::{Ipv4, Ipv6, ethernet, ipv6};
 
@@ -55,6 +58,19 @@ impl Inner {
         self.fragment_bits != 0
     }
 
+    /// Notes its flow.
+    #[inline(always)]
+    pub(crate) fn note<P: Packet, T: Tables>(&self, packet: &P, tables: &T) {
+        if self.is_v4() {
+            if let Some(ip) = packet.view(self.start) {
+                sight::v4(tables, ip);
+            }
+        } else if let Some(ip) = packet.view(self.start) {
+            sight::v6(tables, ip);
+        }
+        sight::transport(packet, tables, self.transport, self.protocol());
+    }
+
     #[inline(always)]
     fn tos(&self) -> u8 {
         self.tos as u8
@@ -75,7 +91,6 @@ impl Inner {
                 return Err(Verdict::InnerMalformed);
             }
             let destination = address_key(mapped(ip.destination));
-            let [a, b, c, _] = ip.source;
             Inner {
                 start,
                 len: ip.total_len(),
@@ -84,7 +99,7 @@ impl Inner {
                 version: 4,
                 protocol: ip.protocol as u64,
                 fragment_bits: ip.fragment_bits() as u64,
-                source_prefix: u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
+                source_prefix: rate::prefix_v4(ip.source),
                 destination,
             }
         } else {
@@ -93,7 +108,6 @@ impl Inner {
                 return Err(Verdict::InnerMalformed);
             }
             let destination = address_key(ip.destination);
-            let [a, b, c, d, e, f, g, ..] = ip.source;
             Inner {
                 start,
                 len: ip.total_len(),
@@ -102,7 +116,7 @@ impl Inner {
                 version: 6,
                 protocol: ip.next_header as u64,
                 fragment_bits: 0,
-                source_prefix: u64::from_be_bytes([1, a, b, c, d, e, f, g]),
+                source_prefix: rate::prefix_v6(ip.source),
                 destination,
             }
         };

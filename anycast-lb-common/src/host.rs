@@ -7,7 +7,7 @@ use std::vec::Vec;
 use bytemuck::{Pod, Zeroable};
 
 use crate::abi::{
-    ADDRESS_SLOTS, AddressEntry, Buffer, Control, FRAGMENT_SLOT_BITS, HopLimits, MAX_PREFIXES, Member,
+    ADDRESS_SLOTS, AddressEntry, Buffer, Control, Event, FRAGMENT_SLOT_BITS, HopLimits, MAX_PREFIXES, Member,
     MemberNumber, PoolEntry, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipEntry, VipNumber,
     address_hash, address_slots, server_slots, service_slots,
 };
@@ -82,6 +82,10 @@ impl Packet for Frame {
         Some(())
     }
 
+    fn hand_over(&self) -> bool {
+        true
+    }
+
     fn cut_end(&mut self, surplus: usize) -> Option<()> {
         let end = self.memory.len().checked_sub(surplus)?;
         if end < self.start + MIN_FRAME {
@@ -145,6 +149,8 @@ pub struct TableSet {
     pub fragments: RefCell<Vec<[u64; 2]>>,
     /// What [`Tables::seconds`] says.
     pub seconds: Cell<u64>,
+    /// What was noted of packets since it was last taken away.
+    pub noted: RefCell<Event>,
 }
 
 impl Default for TableSet {
@@ -160,6 +166,7 @@ impl Default for TableSet {
             members: Vec::new(),
             fragments: RefCell::new(vec![[0; 2]; 1 << FRAGMENT_SLOT_BITS]),
             seconds: Cell::new(0),
+            noted: RefCell::new(Event::zeroed()),
         }
     }
 }
@@ -278,7 +285,11 @@ impl Tables for TableSet {
         self.seconds.get()
     }
 
-    fn admit_icmp(&self, _: u32, _: &HopLimits) -> bool {
+    fn admit(&self, _: u32, _: u32, _: &HopLimits) -> bool {
         true
+    }
+
+    fn note(&self, f: impl FnOnce(&mut Event)) {
+        f(&mut self.noted.borrow_mut());
     }
 }

@@ -11,10 +11,12 @@ use crate::fragments;
 use crate::hash::{Flow, words_v4, words_v6};
 use crate::hops::List;
 use crate::icmp_error::{self, About};
+use crate::identity;
 use crate::mtu;
 use crate::packet::Packet;
 use crate::parse::{self, Datagram};
 use crate::quic::{self, Destination};
+use crate::sight;
 use crate::tables::{Tables, View};
 use crate::wire::icmp::{ICMP, ICMPV6};
 use crate::wire::ipv4::mapped;
@@ -28,6 +30,7 @@ pub fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Outcome {
         Outcome { verdict: Verdict::BadTable, vip: 0, member: 0, ifindex: 0, fits: 0, clamped: 0 };
     outcome.verdict = match decide(packet, tables, &mut outcome) {
         Err(Verdict::TooBig) => mtu::answer(packet, tables, &mut outcome),
+        Err(Verdict::Identity) => identity::hand_over(packet, tables),
         Ok(verdict) | Err(verdict) => verdict,
     };
     if outcome.clamped != 0 {
@@ -47,6 +50,7 @@ fn decide<P: Packet, T: Tables>(
     match link.ether_type() {
         ethernet::IPV4 => {
             let ip: &Ipv4 = packet.view(link.len).ok_or(Verdict::MalformedIpv4)?;
+            sight::v4(tables, ip);
             let ours = our_address(&view, address_key(mapped(ip.destination)))?;
             let mut datagram = parse::ipv4(packet, &link, ip)?;
             let found = if datagram.protocol() != ICMP {
@@ -63,6 +67,7 @@ fn decide<P: Packet, T: Tables>(
         }
         ethernet::IPV6 => {
             let ip: &Ipv6 = packet.view(link.len).ok_or(Verdict::MalformedIpv6)?;
+            sight::v6(tables, ip);
             let ours = our_address(&view, address_key(ip.destination))?;
             let mut datagram = parse::ipv6(packet, &link, ip)?;
             let found = if datagram.protocol() != ICMPV6 {
@@ -136,10 +141,14 @@ fn find<P: Packet, T: Tables, const N: usize>(
     }
     let mut flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
     if entry.flags & VipFlags::SPECIAL_FLOW != 0 {
+        if entry.flags & VipFlags::IDENTITY != 0 && identity::is_question(packet, datagram) {
+            return Err(Verdict::Identity);
+        }
         flow = flow.hashed_by(entry.flags);
         found.named = named(packet, view, datagram, &entry);
     }
     found.hash = flow.hash(keys);
+    tables.note(|event| event.hash = found.hash);
     if is_remembered {
         fragments::remember(tables, tag(), found.hash, entry.number);
         found.hash = fragments::upper_half(found.hash);
@@ -167,6 +176,7 @@ fn find_quoted<T: Tables, const N: usize>(
     let changes = view.header.seed_change != 0;
     let previous_hash = if changes { flow.hash(&view.header.previous_keys) } else { 0 };
     let hash = flow.hash(&view.header.keys);
+    view.tables.note(|event| event.hash = hash);
     Ok(Found { vip, hash, previous_hash, named: Destination::NONE })
 }
 
@@ -212,6 +222,7 @@ fn service<P: Packet, T: Tables>(
             return Err(Verdict::TruncatedTransport);
         }
         let ports: &Ports = packet.view(datagram.transport).ok_or(Verdict::TruncatedTransport)?;
+        sight::transport(packet, tables, datagram.transport, datagram.protocol());
         let [a, b] = ports.source;
         let [c, d] = ports.destination;
         (u32::from_le_bytes([a, b, c, d]) as u64, u16::from_be_bytes(ports.destination))

@@ -84,8 +84,7 @@ impl Answer for Ipv4 {
 
     #[inline(always)]
     fn source_prefix(&self) -> u64 {
-        let [a, b, c, _] = self.source;
-        u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c])
+        rate::prefix_v4(self.source)
     }
 
     #[inline(always)]
@@ -139,8 +138,7 @@ impl Answer for Ipv6 {
 
     #[inline(always)]
     fn source_prefix(&self) -> u64 {
-        let [a, b, c, d, e, f, g, ..] = self.source;
-        u64::from_be_bytes([1, a, b, c, d, e, f, g])
+        rate::prefix_v6(self.source)
     }
 
     #[inline(always)]
@@ -210,7 +208,7 @@ fn tell<P: Packet, T: Tables, H: Answer>(
     }
     let limits = &view.header.hop_limits;
     if limits.total_interval == HopLimits::NEVER
-        || !tables.admit_icmp(rate::word_of(ip.source_prefix(), &view.header.keys), limits)
+        || !tables.admit(rate::word_of(ip.source_prefix(), &view.header.keys), rate::TOTAL, limits)
     {
         return Verdict::TooBigLimited;
     }

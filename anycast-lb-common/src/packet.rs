@@ -54,6 +54,11 @@ pub trait Packet {
         mss::clamp(self, self.len().wrapping_sub(len), fits);
     }
 
+    /// Gives a copy of the frame to the daemon; `false` where there is no room for it.
+    fn hand_over(&self) -> bool {
+        false
+    }
+
     /// Cuts `surplus` bytes off the end. `None`, changing nothing, where they cannot go.
     fn cut_end(&mut self, surplus: usize) -> Option<()>;
 }

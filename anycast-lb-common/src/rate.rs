@@ -1,9 +1,23 @@
 //! A rate limit in one word: the generic cell rate algorithm (ITU-T I.371, "virtual scheduling").
 
-use crate::abi::{FlowKeys, HOP_LIMIT_CLASS_BITS};
+use crate::abi::{FlowKeys, HOP_LIMIT_CLASS_BITS, HOP_LIMIT_WORDS};
 
 /// The word of the total among those of the map that keeps the limits' state.
 pub const TOTAL: u32 = 0;
+/// The word of all questions for the name of the node.
+pub const QUESTIONS: u32 = HOP_LIMIT_WORDS - 1;
+
+/// The part of a client's address that is limited together: /24.
+#[inline(always)]
+pub fn prefix_v4([a, b, c, _]: [u8; 4]) -> u64 {
+    u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c])
+}
+
+/// The same for IPv6: /56.
+#[inline(always)]
+pub fn prefix_v6([a, b, c, d, e, f, g, ..]: [u8; 16]) -> u64 {
+    u64::from_be_bytes([1, a, b, c, d, e, f, g])
+}
 
 /// The word of a client prefix: multiply-shift (Dietzfelbinger and others, "A reliable randomized
 /// algorithm for the closest-pair problem", 1997) with a secret odd factor. Two prefixes share a
@@ -29,7 +43,6 @@ pub fn admit(arrival: u64, now: u64, interval: u64, burst: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::HOP_LIMIT_WORDS;
     use std::collections::HashSet;
     use std::vec::Vec;
 
@@ -50,8 +63,8 @@ mod tests {
         let (a, b) = (FlowKeys::from_seed([1; 16]), FlowKeys::from_seed([2; 16]));
         let prefixes = 0..100_000_u64;
         let words: HashSet<u32> = prefixes.clone().map(|p| word_of(p, &a)).collect();
-        assert_eq!(words.len() as u32, HOP_LIMIT_WORDS - 1);
-        assert!(words.iter().all(|word| *word != TOTAL && *word < HOP_LIMIT_WORDS));
+        assert_eq!(words.len() as u32, HOP_LIMIT_WORDS - 2);
+        assert!(words.iter().all(|word| *word != TOTAL && *word < QUESTIONS));
         // Those that share a class with the first prefix on one host: next to none do on another.
         let shares = |keys: &FlowKeys, p: &u64| word_of(*p, keys) == word_of(0, keys);
         let found: Vec<u64> = prefixes.skip(1).filter(|p| shares(&a, p)).collect();

@@ -1,7 +1,7 @@
 //! The maps as the packet logic sees them, and the look-ups in them.
 
 use crate::abi::{
-    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, HopLimits, MAX_PREFIXES, Member,
+    ADDRESS_SLOTS, AddressEntry, AddressFlags, Buffer, Control, Event, HopLimits, MAX_PREFIXES, Member,
     MemberNumber, PrefixEntry, SERVICE_SLOTS, ServiceEntry, Slot, VipNumber, address_hash, address_slots,
     server_key, server_slots, service_key, service_slots,
 };
@@ -33,14 +33,17 @@ pub trait Tables {
     fn set_fragment(&self, index: u32, words: [u64; 2]);
     /// Time since the host started, in seconds.
     fn seconds(&self) -> u64;
-    /// Whether one more ICMP error may be sent now, to the clients whose limit is kept in `word`
-    /// ([`rate::word_of`](crate::rate::word_of)). Counts it if so.
-    fn admit_icmp(&self, word: u32, limits: &HopLimits) -> bool;
+    /// Whether one more packet may be answered now, to the clients whose limit is kept in `word`
+    /// ([`rate::word_of`](crate::rate::word_of)); that of all is kept in `total`. Counts it if so.
+    fn admit(&self, word: u32, total: u32, limits: &HopLimits) -> bool;
+    /// Notes something of the packet where packets are reported; the plain programs do not.
+    #[inline(always)]
+    fn note(&self, _: impl FnOnce(&mut Event)) {}
 }
 
 /// One half of the double-buffered tables: what a packet sees from its first look to its last.
 pub(crate) struct View<'a, T> {
-    tables: &'a T,
+    pub(crate) tables: &'a T,
     half: u32,
     salt: u64,
     pub(crate) header: &'a Buffer,
@@ -51,6 +54,7 @@ impl<'a, T: Tables> View<'a, T> {
     pub(crate) fn new(tables: &'a T) -> Option<Self> {
         let (active, header) = tables.active()?;
         let half = (active & Control::HALF) as u32;
+        tables.note(|event| event.version = header.version);
         Some(View { tables, half, salt: active & Control::SALT, header })
     }
 

@@ -6,13 +6,14 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::maps::HOP_LIMITS;
 
-/// Whether one more packet is within the limits of its prefix, which are kept in `word`, and of all.
+/// Whether one more packet is within the limits of its prefix, which are kept in `word`, and of all, kept in
+/// `total`.
 #[inline(always)]
-pub(crate) fn admit(word: u32, limits: &HopLimits) -> bool {
+pub(crate) fn admit(word: u32, total: u32, limits: &HopLimits) -> bool {
     // SAFETY: a helper without preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     take(word, now, limits.prefix_interval, limits.prefix_burst)
-        && take(rate::TOTAL, now, limits.total_interval, limits.total_burst)
+        && take(total, now, limits.total_interval, limits.total_burst)
 }
 
 /// Two CPUs may admit a packet each at the same moment: they then exchange the word again.
@@ -20,11 +21,22 @@ const ATTEMPTS: u32 = 4;
 
 #[inline(always)]
 fn take(index: u32, now: u64, interval: u64, burst: u64) -> bool {
-    if interval == 0 {
-        return true;
+    match HOP_LIMITS.get_ptr_mut(index) {
+        _ if interval == 0 => true,
+        // SAFETY: a valid element of the map.
+        Some(word) => unsafe { take_from(word, now, interval, burst) },
+        None => false,
     }
-    let Some(word) = HOP_LIMITS.get_ptr_mut(index) else { return false };
-    // SAFETY: a valid element of the map.
+}
+
+/// Whether one more is within the limit whose state is `word`.
+///
+/// # Safety
+///
+/// `word` is a valid element of a map.
+#[inline(always)]
+pub(crate) unsafe fn take_from(word: *mut u64, now: u64, interval: u64, burst: u64) -> bool {
+    // SAFETY: the caller's.
     let mut arrival = unsafe { word.read_volatile() };
     let mut attempt = 0;
     while attempt < ATTEMPTS {

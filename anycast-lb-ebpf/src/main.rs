@@ -11,6 +11,8 @@ mod limits;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod observing;
+#[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod sockets;
@@ -20,7 +22,7 @@ mod tables;
 #[cfg(target_arch = "bpf")]
 mod programs {
     use anycast_lb_common::abi::{HEALTH_MARK, HEALTH_MARK_MASK, Kind, MemberNumber};
-    use anycast_lb_common::{backend, ingress, probe, relay};
+    use anycast_lb_common::{Outcome, backend, ingress, probe, relay};
     use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
     use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
     use aya_ebpf::helpers::bpf_redirect;
@@ -30,6 +32,7 @@ mod programs {
 
     use crate::count::count;
     use crate::departure::Departure;
+    use crate::observing::Observing;
     use crate::packet::{Frame, Skb};
     use crate::tables::Maps;
 
@@ -44,6 +47,23 @@ mod programs {
         count(&outcome, frame.bytes());
         #[cfg(feature = "log")]
         aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), frame.bytes());
+        after_ingress(&ctx, &outcome)
+    }
+
+    /// The same, and reports packets to those who ask.
+    #[xdp(frags)]
+    #[inline(always)]
+    pub fn ingress_observed(ctx: XdpContext) -> u32 {
+        let mut frame = Frame::new(&ctx);
+        let Some(observing) = Observing::begin(&frame) else { return XDP_ABORTED };
+        let Some(tables) = Maps::find_with(&observing) else { return XDP_ABORTED };
+        let outcome = ingress::run(&mut frame, &tables);
+        count(&outcome, frame.bytes());
+        observing.end(&frame, &outcome, after_ingress(&ctx, &outcome))
+    }
+
+    #[inline(always)]
+    fn after_ingress(ctx: &XdpContext, outcome: &Outcome) -> u32 {
         match outcome.verdict.kind() {
             Kind::Pass => XDP_PASS,
             Kind::Drop => XDP_DROP,
@@ -66,6 +86,23 @@ mod programs {
         count(&outcome, frame.bytes());
         #[cfg(feature = "log")]
         aya_log_ebpf::debug!(&ctx, "{}: {} bytes", outcome.verdict.name(), frame.bytes());
+        after_backend(&outcome)
+    }
+
+    /// The same, and reports packets to those who ask.
+    #[xdp(frags)]
+    #[inline(always)]
+    pub fn backend_observed(ctx: XdpContext) -> u32 {
+        let mut frame = Frame::new(&ctx);
+        let Some(observing) = Observing::begin(&frame) else { return XDP_ABORTED };
+        let Some(tables) = Maps::find_with(&observing) else { return XDP_ABORTED };
+        let outcome = backend::run(&mut frame, &tables);
+        count(&outcome, frame.bytes());
+        observing.end(&frame, &outcome, after_backend(&outcome))
+    }
+
+    #[inline(always)]
+    fn after_backend(outcome: &Outcome) -> u32 {
         match outcome.verdict.kind() {
             Kind::Drop => XDP_DROP,
             // A hop leaves by `relay`, which the packet meets next.

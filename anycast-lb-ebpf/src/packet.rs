@@ -3,13 +3,16 @@
 use core::arch::asm;
 use core::cell::Cell;
 
+use anycast_lb_common::abi::{MAX_QUESTION, Question};
 use anycast_lb_common::mss;
 use anycast_lb_common::packet::Packet;
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
+use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use bytemuck::Pod;
+
+use crate::maps::{OBSERVED, QUESTIONS};
 
 /// Where a packet may start in a frame, for the verifier: the longest tunnel header has 182 bytes.
 const MAX_START: usize = 0xff;
@@ -121,6 +124,30 @@ impl Packet for Frame<'_> {
         (unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), delta) } == 0).then_some(())
     }
 
+    #[inline(always)]
+    fn hand_over(&self) -> bool {
+        let Some(mut question) = QUESTIONS.reserve_untyped::<Question>(0) else { return lost() };
+        let len = opaque(self.linear());
+        if len == 0 || len > MAX_QUESTION {
+            question.discard(0);
+            return lost();
+        }
+        let entry = question.as_mut_ptr();
+        // SAFETY: the entry is valid until it is submitted; the helper checks the frame.
+        let failed = unsafe {
+            (*entry).ifindex = self.context.ingress_ifindex() as u32;
+            (*entry).len = len as u32;
+            let bytes = (&raw mut (*entry).bytes).cast();
+            bpf_xdp_load_bytes(self.context.as_ptr().cast(), 0, bytes, len as u32)
+        };
+        if failed != 0 {
+            question.discard(0);
+            return lost();
+        }
+        question.submit(0);
+        true
+    }
+
     fn clamp_mss(&mut self, len: usize, fits: u64) {
         // The verifier knows nothing of the length. In 32 bits it could not be subtracted from.
         let start = opaque(self.len()).wrapping_sub(len) & MAX_START;
@@ -134,6 +161,16 @@ impl Packet for Frame<'_> {
         // SAFETY: the context is valid; the helper checks the length.
         (unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), -(surplus as i32)) } == 0).then_some(())
     }
+}
+
+/// A question went nowhere.
+#[inline(always)]
+fn lost() -> bool {
+    if let Some(observed) = OBSERVED.get_ptr_mut(0) {
+        // SAFETY: a valid element, whose values belong to this CPU.
+        unsafe { (*observed).questions.lost += 1 };
+    }
+    false
 }
 
 /// A frame at the hook of traffic control, which is only read.

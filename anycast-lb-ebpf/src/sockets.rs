@@ -3,6 +3,7 @@
 use core::ptr::NonNull;
 
 use anycast_lb_common::abi::HopLimits;
+use anycast_lb_common::rate;
 use anycast_lb_common::sockets::{Remembered, Sockets, TcpSocket, Tuple, state};
 use anycast_lb_common::wire::Tcp;
 use aya_ebpf::bindings::{BPF_F_CURRENT_NETNS, bpf_sock, bpf_sock_tuple};
@@ -133,7 +134,7 @@ impl Sockets for Frame<'_> {
 
     #[inline(always)]
     fn admit_hop(&self, word: u32, limits: &HopLimits) -> bool {
-        limits::admit(word, limits)
+        limits::admit(word, rate::TOTAL, limits)
     }
 }
 

@@ -3,8 +3,8 @@
 use core::arch::asm;
 
 use anycast_lb_common::abi::{
-    AddressEntry, AllTables, Buffer, Control, HopLimits, Member, MemberNumber, PrefixEntry, ServiceEntry,
-    Slot, VipNumber,
+    AddressEntry, AllTables, Buffer, Control, Event, HopLimits, Member, MemberNumber, PrefixEntry,
+    ServiceEntry, Slot, VipNumber,
 };
 use anycast_lb_common::tables::Tables;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
@@ -14,14 +14,34 @@ use crate::maps::{FRAGMENTS, MEMBERS, SLOTS, TABLES};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
+/// Who wants to know of a packet on its way.
+pub(crate) trait Notes {
+    /// As [`Tables::note`].
+    fn note(&self, f: impl FnOnce(&mut Event));
+}
+
+/// Nobody.
+impl Notes for () {
+    #[inline(always)]
+    fn note(&self, _: impl FnOnce(&mut Event)) {}
+}
+
 /// The small tables, found once for each packet.
-pub(crate) struct Maps(&'static AllTables);
+pub(crate) struct Maps<N = ()>(&'static AllTables, N);
 
 impl Maps {
     /// `None` never happens; the verifier wants to hear it.
     #[inline(always)]
     pub(crate) fn find() -> Option<Self> {
-        TABLES.get(0).map(Maps)
+        Self::find_with(())
+    }
+}
+
+impl<N> Maps<N> {
+    /// The same, and `notes` are taken.
+    #[inline(always)]
+    pub(crate) fn find_with(notes: N) -> Option<Self> {
+        TABLES.get(0).map(|tables| Maps(tables, notes))
     }
 }
 
@@ -49,7 +69,7 @@ fn element<T, const N: usize>(table: &[T; N], index: u32) -> Option<&T> {
     Some(unsafe { table.get_unchecked(index as usize) })
 }
 
-impl Tables for Maps {
+impl<N: Notes> Tables for Maps<N> {
     #[inline(always)]
     fn active(&self) -> Option<(u64, &Buffer)> {
         let control = &self.0.control;
@@ -125,7 +145,12 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn admit_icmp(&self, word: u32, limits: &HopLimits) -> bool {
-        limits::admit(word, limits)
+    fn admit(&self, word: u32, total: u32, limits: &HopLimits) -> bool {
+        limits::admit(word, total, limits)
+    }
+
+    #[inline(always)]
+    fn note(&self, f: impl FnOnce(&mut Event)) {
+        self.1.note(f);
     }
 }

@@ -82,7 +82,7 @@ impl Tables for Counted<'_> {
         self.look().seconds()
     }
 
-    fn admit_icmp(&self, word: u32, limits: &HopLimits) -> bool {
-        self.look().admit_icmp(word, limits)
+    fn admit(&self, word: u32, total: u32, limits: &HopLimits) -> bool {
+        self.look().admit(word, total, limits)
     }
 }

@@ -78,8 +78,9 @@ impl HopLimits {
 /// Classes of client prefixes, as a power of two. Prefixes of one class share a limit; memory is
 /// fixed whatever an attacker sends.
 pub const HOP_LIMIT_CLASS_BITS: u32 = 13;
-/// Words of the map that keeps the limits' state: one for the total, one for each class.
-pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << HOP_LIMIT_CLASS_BITS);
+/// Words of the map that keeps the limits' state: one for the total, one for each class, and one for all
+/// questions for the name of the node.
+pub const HOP_LIMIT_WORDS: u32 = 1 + (1 << HOP_LIMIT_CLASS_BITS) + 1;
 
 /// Entries of the fragment table, as a power of two: 256 KiB whatever is sent.
 pub const FRAGMENT_SLOT_BITS: u32 = 14;

@@ -33,6 +33,10 @@ pub struct Tcp {
 impl Tcp {
     /// Bytes of a header without options.
     pub const LEN: usize = size_of::<Self>();
+    /// No more data.
+    pub const FIN: u8 = 0x01;
+    /// Reset.
+    pub const RST: u8 = 0x04;
     /// Synchronise.
     pub const SYN: u8 = 0x02;
     /// Acknowledge.

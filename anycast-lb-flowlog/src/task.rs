@@ -1,0 +1,283 @@
+//! Takes records and never keeps who sends them waiting: lines go to a thread of their own, which a slow disk may
+//! hold up, and what does not get there in time is counted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc as blocking;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::files::Files;
+use crate::record::Record;
+
+/// Lines wait no longer than this to be written.
+const FLUSH: Duration = Duration::from_secs(1);
+/// Or until there are so many bytes of them.
+const BATCH: usize = 64 * 1024;
+/// Batches that may wait for the disk.
+const BATCHES: usize = 64;
+/// Records that are taken from the channel at once.
+const TAKEN: usize = 512;
+
+/// What is to be done with records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where files go.
+    pub directory: PathBuf,
+    /// Bytes of all files at most.
+    pub max_bytes: u64,
+}
+
+/// What became of records so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Taken from the channel while the log was on.
+    pub taken: u64,
+    /// Written to files.
+    pub written: u64,
+    /// Lost since the disk was too slow.
+    pub dropped: u64,
+    /// Lost since a file could not be written.
+    pub failed: u64,
+    /// Writes that failed.
+    pub errors: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    taken: AtomicU64,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// The log of a node; off until it is given settings.
+#[derive(Debug)]
+pub struct FlowLog {
+    settings: watch::Sender<Option<Settings>>,
+    flushes: mpsc::Sender<oneshot::Sender<()>>,
+    counters: Arc<Counters>,
+    task: JoinHandle<()>,
+}
+
+impl FlowLog {
+    /// Begins to take `records`. While the log is off they are thrown away. Needs a runtime of tokio.
+    pub fn start(settings: Option<Settings>, records: mpsc::Receiver<Record>) -> Self {
+        let (settings, watched) = watch::channel(settings);
+        let (flushes, asked) = mpsc::channel(8);
+        let counters = Arc::new(Counters::default());
+        let task = tokio::spawn(take(records, watched, asked, counters.clone()));
+        FlowLog { settings, flushes, counters, task }
+    }
+
+    /// Other settings are in force; none = off.
+    pub fn set(&self, settings: Option<Settings>) {
+        self.settings.send_if_modified(|old| {
+            let changes = *old != settings;
+            *old = settings;
+            changes
+        });
+    }
+
+    /// Where the files are; none while the log is off.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.settings.borrow().as_ref().map(|settings| settings.directory.clone())
+    }
+
+    /// What became of records so far.
+    pub fn counts(&self) -> Counts {
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        Counts {
+            taken: of(&self.counters.taken),
+            written: of(&self.counters.written),
+            dropped: of(&self.counters.dropped),
+            failed: of(&self.counters.failed),
+            errors: of(&self.counters.errors),
+        }
+    }
+
+    /// Returns when what has come by now is in the files, or when they take too long.
+    pub async fn flush(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.flushes.try_send(done).is_ok() {
+            // Its end is as good as its word: there is nothing left to be written then.
+            let _ = tokio::time::timeout(FLUSH, is_done).await;
+        }
+    }
+
+    /// Writes what waits, when the sender of records is gone, and ends.
+    pub async fn end(self) {
+        let FlowLog { task, settings, flushes, .. } = self;
+        drop(flushes);
+        let _ = tokio::time::timeout(2 * FLUSH, task).await;
+        drop(settings);
+    }
+}
+
+/// Lines for the thread.
+struct Batch {
+    settings: Settings,
+    first: SystemTime,
+    lines: Vec<u8>,
+    records: u64,
+}
+
+enum Work {
+    Write(Batch),
+    /// All before is done.
+    Tell(oneshot::Sender<()>),
+}
+
+async fn take(
+    mut records: mpsc::Receiver<Record>,
+    mut settings: watch::Receiver<Option<Settings>>,
+    mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    counters: Arc<Counters>,
+) {
+    let (work, thread) = match Thread::start(counters.clone()) {
+        Ok(started) => started,
+        Err(error) => {
+            tracing::error!(%error, "there is no flow log: no thread can be made for it");
+            while records.recv().await.is_some() {}
+            return;
+        }
+    };
+    let mut buffer = Buffer { work, counters, batch: None };
+    let mut current = settings.borrow_and_update().clone();
+    let mut taken = Vec::with_capacity(TAKEN);
+    let mut tick = tokio::time::interval(FLUSH);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = tick.tick() => buffer.send(),
+            Ok(()) = settings.changed() => {
+                buffer.send();
+                current = settings.borrow_and_update().clone();
+            }
+            Some(done) = flushes.recv() => {
+                // What is in the channel came before.
+                for _ in 0..records.len() {
+                    let Ok(record) = records.try_recv() else { break };
+                    if let Some(settings) = &current {
+                        buffer.put(settings, &record);
+                    }
+                }
+                buffer.send();
+                // Else it is dropped, which says the same.
+                let _ = buffer.work.try_send(Work::Tell(done));
+            }
+            number = records.recv_many(&mut taken, TAKEN) => {
+                if number == 0 {
+                    break;
+                }
+                for record in taken.drain(..) {
+                    if let Some(settings) = &current {
+                        buffer.put(settings, &record);
+                    }
+                }
+            }
+        }
+    }
+    buffer.send();
+    drop(buffer);
+    // The disk may take its time, which is not ours.
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+}
+
+struct Buffer {
+    work: blocking::SyncSender<Work>,
+    counters: Arc<Counters>,
+    batch: Option<Batch>,
+}
+
+impl Buffer {
+    fn put(&mut self, settings: &Settings, record: &Record) {
+        self.counters.taken.fetch_add(1, Relaxed);
+        let batch = self.batch.get_or_insert_with(|| Batch {
+            settings: settings.clone(),
+            first: record.time,
+            lines: Vec::with_capacity(BATCH),
+            records: 0,
+        });
+        batch.lines.extend(record.line().bytes());
+        batch.lines.push(b'\n');
+        batch.records += 1;
+        if batch.lines.len() >= BATCH {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        let Some(batch) = self.batch.take() else { return };
+        let records = batch.records;
+        if self.work.try_send(Work::Write(batch)).is_err() {
+            self.counters.dropped.fetch_add(records, Relaxed);
+        }
+    }
+}
+
+struct Thread {
+    counters: Arc<Counters>,
+    files: Option<(Settings, Files)>,
+    /// It has been said that files cannot be written.
+    fails: bool,
+}
+
+impl Thread {
+    fn start(
+        counters: Arc<Counters>,
+    ) -> std::io::Result<(blocking::SyncSender<Work>, std::thread::JoinHandle<()>)> {
+        let (sender, work) = blocking::sync_channel(BATCHES);
+        let mut thread = Thread { counters, files: None, fails: false };
+        let handle = std::thread::Builder::new().name("flow-log".to_owned()).spawn(move || {
+            for work in work {
+                match work {
+                    Work::Write(batch) => thread.write(batch),
+                    // Who asked may have gone.
+                    Work::Tell(done) => drop(done.send(())),
+                }
+            }
+        })?;
+        Ok((sender, handle))
+    }
+
+    fn write(&mut self, batch: Batch) {
+        if self.files.as_ref().is_none_or(|(settings, _)| *settings != batch.settings) {
+            let files = Files::new(batch.settings.directory.clone(), batch.settings.max_bytes);
+            self.files = Some((batch.settings.clone(), files));
+        }
+        let Some((settings, files)) = &mut self.files else { return };
+        match files.write(batch.first, &batch.lines) {
+            Ok(()) => {
+                self.counters.written.fetch_add(batch.records, Relaxed);
+                if std::mem::take(&mut self.fails) {
+                    tracing::info!(directory = %settings.directory.display(), "the flow log is written again");
+                }
+            }
+            Err(error) => {
+                self.counters.failed.fetch_add(batch.records, Relaxed);
+                self.counters.errors.fetch_add(1, Relaxed);
+                if !std::mem::replace(&mut self.fails, true) {
+                    tell(&settings.directory, &error);
+                }
+            }
+        }
+    }
+}
+
+fn tell(directory: &Path, error: &std::io::Error) {
+    tracing::warn!(
+        directory = %directory.display(),
+        %error,
+        "the flow log cannot be written: what it should have had is counted, and each write is a new attempt"
+    );
+}
+
+#[cfg(test)]
+mod tests;

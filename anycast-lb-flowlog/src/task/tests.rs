@@ -1,0 +1,89 @@
+use std::fs;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::record::tests::record;
+use crate::{Bounds, Filter, search_directory};
+
+fn settings(directory: &Path) -> Settings {
+    Settings { directory: directory.to_owned(), max_bytes: 1 << 20 }
+}
+
+fn in_files(directory: &Path) -> usize {
+    let bounds = Bounds { records: 10_000, deadline: Instant::now() + Duration::from_secs(60) };
+    search_directory(directory, &Filter::default(), bounds).unwrap().records.len()
+}
+
+#[tokio::test]
+async fn records_are_in_the_files_when_flushed_and_at_the_end() {
+    let place = TempDir::new().unwrap();
+    let (sender, records) = mpsc::channel(16);
+    let log = FlowLog::start(Some(settings(place.path())), records);
+    for _ in 0..100 {
+        sender.send(record()).await.unwrap();
+    }
+    log.flush().await;
+    assert_eq!(in_files(place.path()), 100);
+    sender.send(record()).await.unwrap();
+    drop(sender);
+    let counters = log.counters.clone();
+    log.end().await;
+    assert_eq!(in_files(place.path()), 101);
+    assert_eq!((counters.taken.load(Relaxed), counters.written.load(Relaxed)), (101, 101));
+}
+
+#[tokio::test]
+async fn off_takes_records_and_keeps_none_and_on_goes_to_the_new_place() {
+    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (sender, records) = mpsc::channel(16);
+    let log = FlowLog::start(None, records);
+    let send = async |number| {
+        for _ in 0..number {
+            sender.send(record()).await.unwrap();
+        }
+        log.flush().await;
+    };
+    send(50).await;
+    assert_eq!((log.counts(), log.directory()), (Counts::default(), None));
+    log.set(Some(settings(first.path())));
+    send(3).await;
+    log.set(Some(settings(second.path())));
+    send(4).await;
+    log.set(None);
+    send(5).await;
+    assert_eq!((in_files(first.path()), in_files(second.path())), (3, 4));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_loses_records_which_are_counted_and_no_more() {
+    let place = TempDir::new().unwrap();
+    let directory = place.path().join("flows");
+    fs::write(&directory, "in the way").unwrap();
+    let (sender, records) = mpsc::channel(16);
+    let log = FlowLog::start(Some(settings(&directory)), records);
+    for _ in 0..2 {
+        sender.send(record()).await.unwrap();
+        log.flush().await;
+    }
+    let counts = log.counts();
+    assert_eq!((counts.written, counts.failed, counts.errors), (0, 2, 2));
+    fs::remove_file(&directory).unwrap();
+    sender.send(record()).await.unwrap();
+    log.flush().await;
+    assert_eq!(log.counts().written, 1);
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_nobody_waiting() {
+    // A thread that takes nothing.
+    let (work, _kept) = blocking::sync_channel(1);
+    let counters = Arc::new(Counters::default());
+    let mut buffer = Buffer { work, counters: counters.clone(), batch: None };
+    for _ in 0..5 {
+        buffer.put(&settings(Path::new("/nonexistent")), &record());
+        buffer.send();
+    }
+    assert_eq!((counters.taken.load(Relaxed), counters.dropped.load(Relaxed)), (5, 4));
+}
