@@ -11,12 +11,13 @@ use crate::frame;
 use crate::limit::{Budget, Limits, Rate};
 use crate::packet;
 
-/// Answers a second to the clients of a /24 or /56: enough for `whoami` with a hundred ports.
-const PER_PREFIX: Rate = Rate { per_second: 100, burst: 128 };
+/// Answers a second to the clients of a /24 or /56: twice what the program on the NIC hands over, whose limit
+/// this one backs, since it may run on many CPUs at once.
+const PER_PREFIX: Rate = Rate { per_second: 20, burst: 20 };
 /// Answers a second to all.
 const TOTAL: Rate = Rate { per_second: 1000, burst: 1000 };
 /// Backends that are looked up a second: each costs the daemon a run of the program.
-const LOOKUPS: Rate = Rate { per_second: 100, burst: 128 };
+const LOOKUPS: Rate = Rate { per_second: 100, burst: 100 };
 
 /// Ports below this one are no client's: those that ask have a dynamic one (RFC 6056 §3.2), and address
 /// translators keep to that (RFC 4787 §4.2.1). What sits there are services, some of which answer whatever

@@ -198,6 +198,7 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         unmatched_pass: false,

@@ -29,6 +29,7 @@ mod table;
 mod trace;
 mod vip;
 mod wait;
+mod whoami;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,6 +122,8 @@ enum Command {
     Reload(reload::Reload),
     /// Tell where a flow goes, or what becomes of packets
     Trace(trace::Trace),
+    /// Ask a service, from a client, which node answers
+    Whoami(whoami::Whoami),
     /// Play membership changes through, without touching anything
     Simulate(simulate::Simulate),
     /// Take the data plane off the NICs
@@ -259,6 +262,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
+        Command::Whoami(whoami) => context.block_on(whoami.execute(&context)),
     }
 }
 
@@ -330,6 +334,8 @@ mod tests {
             "rpki check --rtr [::1]:8282 2001:db8::/32 64500 --json",
             "hijack list",
             "flows --json",
+            "whoami 203.0.113.53",
+            "whoami 2001:db8::53 --port 5353 --count 100 --timeout 2 --json",
             "detach --config x.toml",
             "completions bash",
         ] {
@@ -369,6 +375,10 @@ mod tests {
             "rpki check 203.0.113.0/24",
             "rpki check 203.0.113.1/24 64500",
             "rpki check 203.0.113.0/24 AS0",
+            "whoami",
+            "whoami ns.example",
+            "whoami 203.0.113.53 --count 0",
+            "whoami 203.0.113.53 --port 0",
             "run --socket /tmp/s",
             "check --socket /tmp/s",
             "vip frobnicate --json",

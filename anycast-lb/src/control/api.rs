@@ -56,7 +56,7 @@ pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools,
 pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};
 pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};
-pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
+pub use stats::{BackendCount, IdentityCount, Stats, VerdictCount, VipCount};
 pub use status::{AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
 pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
 

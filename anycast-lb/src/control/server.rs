@@ -5,8 +5,10 @@ mod questions;
 mod routes;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anycast_lb_identity::Counts;
 use anycast_lb_routing::bmp::Station;
 use anycast_lb_routing::rpki::Rpki;
 use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, Request, State};
@@ -49,6 +51,8 @@ pub struct Api {
     pub rpki: Rpki,
     /// What routers see.
     pub station: Station,
+    /// Questions for the node's name.
+    pub identity: Arc<Counts>,
 }
 
 impl From<Handle> for Api {
@@ -60,6 +64,7 @@ impl From<Handle> for Api {
             credentials: Credentials::default(),
             rpki: Rpki::default(),
             station: Station::default(),
+            identity: Arc::default(),
         }
     }
 }
@@ -106,7 +111,7 @@ const REMOTE_BODY: usize = 256 * 1024;
 fn readable() -> Router<Api> {
     Router::new()
         .route("/v1/status", get(routes::status))
-        .route("/v1/stats", get(|daemon| look(daemon, |v| view::stats(v))))
+        .route("/v1/stats", get(questions::stats))
         .route("/v1/vips", get(|daemon| look(daemon, |v| view::vips(v))))
         .route("/v1/pools", get(|daemon| look(daemon, |v| view::pools(v))))
         .route("/v1/pools/{name}", get(show_pool))

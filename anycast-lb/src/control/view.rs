@@ -187,6 +187,7 @@ pub fn stats(view: &View<'_>) -> Result<Stats, Failure> {
             .into_iter()
             .map(|(pool, address, c)| BackendCount { pool, address, packets: c.packets, bytes: c.bytes })
             .collect(),
+        identity: None,
     })
 }
 

@@ -83,6 +83,7 @@ pub fn config() -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: HopLimits::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         metrics: None,
@@ -390,6 +391,8 @@ impl HostPort for Fake {
     fn stopping(&mut self) {
         self.world().calls.push("stopping".to_owned());
     }
+
+    fn in_force(&mut self, _: &Config) {}
 
     fn findings(&self, _: &Config) -> Vec<crate::host::Finding> {
         Vec::new()

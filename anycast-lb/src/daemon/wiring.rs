@@ -6,6 +6,7 @@ pub mod flows;
 mod health;
 mod history_file;
 mod host;
+mod identity;
 mod kernel;
 mod owners;
 mod resolver;
@@ -69,8 +70,10 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         }
     );
     let (handle, requests) = Handle::new();
+    let (_asked, questions) = mpsc::channel(1024);
+    let answers = identity::Answers::start(handle.clone(), questions);
     let health = health::Checks::start(handle.clone());
-    let api = Api { credentials, ..Api::from(handle) };
+    let api = Api { credentials, identity: answers.counts(), ..Api::from(handle) };
     let drain_file = DrainFile::new(&config.state_dir, &config.instance);
     let drained = drain_file.exists();
     let (announce, goodbye) = Announce::new(drain_file);
@@ -81,7 +84,11 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         flows: Box::new(flows::Others(api.peers.clone())),
         announce: Box::new(announce),
         health: Box::new(health),
-        host: Box::new(host::Host::new(api, host::Served { socket: listener, remote, role: config.role })),
+        host: Box::new(host::Host::new(
+            api,
+            answers,
+            host::Served { socket: listener, remote, role: config.role },
+        )),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());
     let mut core = Core::new(config);

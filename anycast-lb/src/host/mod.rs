@@ -128,6 +128,7 @@ mod tests {
             prefixes: vec![],
             allowed_senders: vec![],
             hop_limits: HopLimits::default(),
+            identity_clients: Vec::new(),
             rpki: Default::default(),
             bmp: None,
             metrics: None,

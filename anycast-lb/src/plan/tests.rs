@@ -29,6 +29,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: model::HopLimits::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         metrics: None,

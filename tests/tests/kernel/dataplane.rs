@@ -49,6 +49,7 @@ impl Place {
             prefixes: vec!["203.0.113.0/24".parse().expect("prefix")],
             allowed_senders: Vec::new(),
             hop_limits: HopLimits::default(),
+            identity_clients: Vec::new(),
             rpki: Default::default(),
             bmp: None,
             metrics: None,

@@ -97,6 +97,7 @@ fn config(role: Role) -> Config {
         prefixes: vec![],
         allowed_senders: vec![],
         hop_limits: HopLimits::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         metrics: None,

@@ -3,6 +3,7 @@
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::identity::Answers;
 use super::routes::Watches;
 use crate::control::remote;
 use crate::control::serve::{Limits, serve};
@@ -16,6 +17,7 @@ use crate::peers::driver;
 pub struct Host {
     api: Api,
     watches: Watches,
+    answers: Answers,
     /// Until it is served.
     waiting: Option<Served>,
 }
@@ -32,9 +34,9 @@ pub struct Served {
 
 impl Host {
     /// Will serve this.
-    pub fn new(api: Api, served: Served) -> Self {
+    pub fn new(api: Api, answers: Answers, served: Served) -> Self {
         let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
-        Host { api, watches, waiting: Some(served) }
+        Host { api, watches, answers, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -86,6 +88,10 @@ impl HostPort for Host {
 
     fn stopping(&mut self) {
         notify(&[NotifyState::Stopping]);
+    }
+
+    fn in_force(&mut self, config: &Config) {
+        self.answers.configure(config);
     }
 
     fn findings(&self, config: &Config) -> Vec<Finding> {
