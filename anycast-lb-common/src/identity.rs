@@ -55,10 +55,6 @@ const CHAOS: [u8; 2] = 3_u16.to_be_bytes();
 /// What tells a capital letter from a small one.
 const CASE: u8 = 0x20;
 
-/// Limits on questions that are answered: those of one /24 (IPv6: /56) ten times a second, all together a
-/// thousand times. Who wants to know more often has other means.
-pub const LIMITS: HopLimits = HopLimits::per_second(10, 1000);
-
 impl<const N: usize> Asked<N> {
     /// Whether it asks for `name` in class CHAOS. Letters count alike whatever their case (RFC 4343).
     #[inline(always)]
@@ -108,11 +104,10 @@ pub(crate) fn hand_over<P: Packet, T: Tables>(packet: &P, tables: &T) -> Verdict
     let Some(prefix) = source_prefix(packet) else { return Verdict::IdentityLimited };
     let Some(view) = View::new(tables) else { return Verdict::BadTable };
     let word = rate::word_of(prefix, &view.header.keys);
-    if tables.admit(word, rate::QUESTIONS, &LIMITS) && packet.hand_over() {
-        Verdict::Identity
-    } else {
-        Verdict::IdentityLimited
-    }
+    let limits = &view.header.question_limits;
+    let is_admitted =
+        limits.total_interval != HopLimits::NEVER && tables.admit(word, rate::QUESTIONS, limits);
+    if is_admitted && packet.hand_over() { Verdict::Identity } else { Verdict::IdentityLimited }
 }
 
 #[inline(always)]

@@ -16,6 +16,7 @@ pub mod host;
 pub mod membership;
 pub mod model;
 pub mod neighbour;
+pub mod observe;
 pub mod peers;
 pub mod plan;
 pub mod simulate;

@@ -7,7 +7,7 @@ use anycast_lb::dataplane::Counters;
 use anycast_lb_common::abi::{AllTables, MAX_MEMBERS, Member, Program, Verdict};
 use anycast_lb_common::host::TableSet;
 use anyhow::Context as _;
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::{bytes_of, cast_slice};
@@ -36,6 +36,8 @@ pub enum Action {
 pub struct Kernel {
     ebpf: Ebpf,
     program: Program,
+    /// Emptied before each packet: nobody else reads it.
+    questions: RingBuf<MapData>,
 }
 
 impl Kernel {
@@ -50,7 +52,8 @@ impl Kernel {
         if program == Program::Backend {
             relay(&mut ebpf)?.load()?;
         }
-        Ok(Kernel { ebpf, program })
+        let questions = RingBuf::try_from(ebpf.take_map("QUESTIONS").context("no map QUESTIONS")?)?;
+        Ok(Kernel { ebpf, program, questions })
     }
 
     /// Writes `tables` into the maps; those that were written before should be written by a fresh
@@ -125,6 +128,7 @@ impl Kernel {
         if metadata != 0 {
             options.ctx_in = Some(&context);
         }
+        while self.questions.next().is_some() {}
         let result = xdp(&mut self.ebpf, self.program)?.test_run(options)?;
         output.truncate(result.data_size_out as usize);
         if metadata != 0 {

@@ -75,6 +75,8 @@ struct Vip {
     server_id_length: u8,
     #[serde(default)]
     mss_clamp: bool,
+    #[serde(default)]
+    identity: bool,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +159,7 @@ impl Scenario {
             total_interval: if mode == Mode::NoHops { HopLimits::NEVER } else { 0 },
             ..HopLimits::default()
         };
+        tables.header().question_limits = tables.header().hop_limits;
         let pools = self.fill_pools(&mut tables)?;
         self.fill_vips(&mut tables, &pools)?;
         let prefixes = match program {
@@ -277,7 +280,8 @@ impl Scenario {
             let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
             let quic = if vip.quic_config.is_some() { VipFlags::QUIC } else { 0 };
             let mss_clamp = if vip.mss_clamp { VipFlags::MSS_CLAMP } else { 0 };
-            let flags = second_chance | quic | mss_clamp | vip.hashed_parts()?;
+            let identity = if vip.identity { VipFlags::IDENTITY } else { 0 };
+            let flags = second_chance | quic | identity | mss_clamp | vip.hashed_parts()?;
             let server_ids =
                 ServerIds { config: vip.quic_config.unwrap_or_default(), len: vip.server_id_length };
             let known = VipEntry { pool, flags, server_ids, number };

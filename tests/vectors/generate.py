@@ -13,6 +13,7 @@ import re
 import struct
 import sys
 
+from scapy.layers.dns import DNS, DNSQR, DNSRROPT, EDNS0TLV
 from scapy.all import (
     ARP, Dot1AD, Dot1Q, Ether, GRE, ICMP, IP, IPOption, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NS,
@@ -85,6 +86,10 @@ CLAMPED = [
     ("203.0.113.40", 80, "tcp", "clamped"), ("203.0.113.40", 80, "udp", "clamped"), ("203.0.113.41", 80, "tcp", "clamped6"),
     ("203.0.113.42", 80, "tcp", "clamped-ipip"), ("2001:db8:0:1::40", 80, "tcp", "clamped"),
     ("2001:db8:0:1::41", 80, "tcp", "clamped6"),
+]
+# VIPs whose node tells its name.
+IDENTITY = [
+    ("203.0.113.50", 53, "udp", "gue4"), ("203.0.113.50", 53, "tcp", "gue4"), ("2001:db8:0:1::50", 53, "udp", "gue6"),
 ]
 SECOND_CHANCE = [
     ("203.0.113.60", 80, "tcp", "jumbo"), ("2001:db8:0:1::60", 80, "tcp", "jumbo6"),
@@ -430,6 +435,44 @@ drops("by source, the first fragment ends inside the udp header",
       client(IP(src=CLIENT, dst="203.0.113.30", proto=17, flags="MF") / Raw(b"1234567")), "truncated_transport")
 drops("by destination port, a later fragment alone",
       client(IP(src=CLIENT, dst="203.0.113.32", proto=17, id=5, frag=9) / Raw(b"12345678")), "fragment")
+
+# --- ingress: questions for the name of the node ---------------------------------------------------
+
+
+def asks(name, dst="203.0.113.50", qtype="TXT", qclass="CH", sport=40000, **dns):
+    ip = IPv6(src=CLIENT6, dst=dst) if ":" in dst else IP(src=CLIENT, dst=dst)
+    return ip / UDP(sport=sport, dport=53) / DNS(id=7, rd=1, qd=DNSQR(qname=name, qtype=qtype, qclass=qclass), **dns)
+
+
+NSID = {"ar": [DNSRROPT(rclass=1232, rdata=[EDNS0TLV(optcode=3)])]}
+for name in ("id.server.", "hostname.bind.", "ID.Server.", "HOSTNAME.BIND."):
+    drops(f"asks for {name}", client(asks(name)), "identity")
+    drops(f"asks for {name} with nsid", client(asks(name, **NSID)), "identity")
+    drops(f"asks for {name} over v6", client(asks(name, "2001:db8:0:1::50", **NSID)), "identity")
+drops("asks for id.server. in a vlan", client(Dot1Q(vlan=7) / asks("id.server."), type=0x8100), "identity")
+for name in ("id.server.", "hostname.bind."):
+    vector(f"asks for {name} too often", "ingress", client(asks(name)), "identity_limited", mode="no-hops")
+    vector(f"asks for {name} too often, v6", "ingress", client(asks(name, "2001:db8:0:1::50")), "identity_limited", mode="no-hops")
+    forwards(f"asks another VIP for {name}", asks(name, "203.0.113.1"), "gue4", "forwarded_gue")
+    forwards(f"asks for {name} in class IN", asks(name, qclass="IN"), "gue4", "forwarded_gue")
+    forwards(f"asks for the address of {name}", asks(name, qtype="A"), "gue4", "forwarded_gue")
+    forwards(f"asks for {name} in a long message", asks(name, ar=[DNSRROPT(rdata=[EDNS0TLV(optcode=12, optdata=b"p" * 200)])]),
+             "gue4", "forwarded_gue")
+    forwards(f"is told {name}", asks(name, qr=1), "gue4", "forwarded_gue")
+    forwards(f"notifies of {name}", asks(name, opcode=4), "gue4", "forwarded_gue")
+for name in ("version.bind.", "version.server.", "authors.bind.", "id.server.example.", "server.", "."):
+    forwards(f"asks for {name}", asks(name), "gue4", "forwarded_gue")
+forwards("asks two things", asks("id.server.", qdcount=2), "gue4", "forwarded_gue")
+forwards("asks nothing", IP(src=CLIENT, dst="203.0.113.50") / UDP(sport=1, dport=53) / DNS(id=7, qdcount=0, qd=None), "gue4", "forwarded_gue")
+forwards("asks over v6 for the address of id.server.", asks("id.server.", "2001:db8:0:1::50", "AAAA"), "gue6", "forwarded_gue")
+ASKED = bytes(asks("id.server."))
+for cut in (1, 4, 5, 15, 27):
+    short = IP(ASKED[:len(ASKED) - cut])
+    short.len, short[UDP].len = len(ASKED) - cut, len(ASKED) - cut - 20
+    del short.chksum
+    forwards(f"asks for id.server., {cut} bytes short", IP(bytes(short)), "gue4", "forwarded_gue")
+forwards("asks by tcp", IP(src=CLIENT, dst="203.0.113.50") / TCP(sport=1, dport=53, flags="PA") / Raw(b"\0\x1b" + ASKED[28:]),
+         "gue4", "forwarded_gue")
 
 # --- ingress: quic by connection id ---------------------------------------------------------------
 
@@ -1111,7 +1154,8 @@ json.dump({
     + [{"address": a, "port": p, "protocol": r, "pool": q, "hash": parts} for a, p, r, q, parts in HASHED if q]
     + [{"address": a, "port": p, "protocol": r, "pool": q, "quic_config": c, "server_id_length": n, "hash": parts}
        for a, p, r, q, c, n, parts in QUIC]
-    + [{"address": a, "port": p, "protocol": r, "pool": q, "mss_clamp": True} for a, p, r, q in CLAMPED],
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "mss_clamp": True} for a, p, r, q in CLAMPED]
+    + [{"address": a, "port": p, "protocol": r, "pool": q, "identity": True} for a, p, r, q in IDENTITY],
     "prefixes": PREFIXES, "senders": SENDERS, "locals": LOCALS, "vectors": vectors,
 }, sys.stdout, indent=1)
 print()

@@ -39,7 +39,7 @@ pub struct FlowKeys {
     pub finish: [u64; 2],
 }
 
-/// Limits on packets that a backend sends on to another, or on ICMP errors that an ingress node sends;
+/// Limits on packets that a backend sends on to another, or on what an ingress node answers by itself;
 /// times in ns, an interval of 0 = no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -61,6 +61,10 @@ impl HopLimits {
     /// Of an ingress node that tells senders what fits: those of one /24 (IPv6: /56) 100 times a second,
     /// all together 1,000 times. Once is enough for a sender that listens, for minutes.
     pub const PATH_MTU: HopLimits = HopLimits::per_second(100, 1000);
+
+    /// Of an ingress node that is asked for its name: ten times a second by those of one /24 (IPv6: /56), by all
+    /// together a thousand times. Who wants to know more often has other means.
+    pub const QUESTIONS: HopLimits = HopLimits::per_second(10, 1000);
 
     /// So many packets a second of one client prefix, and of all together (neither 0), with bursts
     /// of a second's worth.
@@ -96,6 +100,8 @@ pub struct Buffer {
     pub previous_keys: FlowKeys,
     /// Limits on hops; on an ingress node, on telling senders that a packet does not fit.
     pub hop_limits: HopLimits,
+    /// Limits on questions for the name of the node that are answered.
+    pub question_limits: HopLimits,
     /// How many entries of the prefix table are valid.
     pub prefixes: u32,
     /// 1: a packet inside our addresses that no service matches is passed instead of dropped.
@@ -352,6 +358,6 @@ const _: () = {
     assert!(size_of::<ServiceEntry>() == 16);
     assert!(size_of::<VipEntry>() == 8);
     assert!(size_of::<PrefixEntry>() == 32);
-    assert!(size_of::<Buffer>() == 2 * 13 * 8 + 32 + 16);
-    assert!(size_of::<Control>() == 8 + 2 * (2 * 13 * 8 + 32 + 16));
+    assert!(size_of::<Buffer>() == 2 * 13 * 8 + 2 * 32 + 16);
+    assert!(size_of::<Control>() == 8 + 2 * (2 * 13 * 8 + 2 * 32 + 16));
 };

@@ -33,6 +33,7 @@ use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
 use crate::model::{BackendState, Encapsulation, FlowHash, Identity, TableKind};
+use crate::observe::Hub;
 use crate::peers::Peers;
 
 /// For a request's body to arrive.
@@ -53,6 +54,8 @@ pub struct Api {
     pub station: Station,
     /// Questions for the node's name.
     pub identity: Arc<Counts>,
+    /// Who is told of packets.
+    pub hub: Hub,
 }
 
 impl From<Handle> for Api {
@@ -65,6 +68,7 @@ impl From<Handle> for Api {
             rpki: Rpki::default(),
             station: Station::default(),
             identity: Arc::default(),
+            hub: Hub::default(),
         }
     }
 }
@@ -345,6 +349,7 @@ const fn http_status(code: Code) -> StatusCode {
         Code::ReadOnly | Code::WriteBackOff => StatusCode::FORBIDDEN,
         Code::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Dataplane | Code::Io => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Busy => StatusCode::TOO_MANY_REQUESTS,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

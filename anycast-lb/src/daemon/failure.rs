@@ -31,13 +31,15 @@ pub enum Code {
     Dataplane,
     /// A file could not be read or written.
     Io,
+    /// As many as there may be are at it already.
+    Busy,
     /// The daemon is starting or stopping.
     Unavailable,
 }
 
 impl Code {
     /// All codes.
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 15] = [
         Code::InvalidRequest,
         Code::NotFound,
         Code::Exists,
@@ -51,6 +53,7 @@ impl Code {
         Code::NeedsRestart,
         Code::Dataplane,
         Code::Io,
+        Code::Busy,
         Code::Unavailable,
     ];
 
@@ -70,6 +73,7 @@ impl Code {
             Code::NeedsRestart => "needs_restart",
             Code::Dataplane => "dataplane",
             Code::Io => "io",
+            Code::Busy => "busy",
             Code::Unavailable => "unavailable",
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anycast_lb_common::abi::{Counter, MemberNumber, Verdict};
+use anycast_lb_common::abi::{Counter, MemberNumber, Observed, Observer, Verdict};
 use anycast_lb_health::checker::Subject;
 use anycast_lb_health::schedule::Wanted;
 use anycast_lb_routing::announce::driver::{Method, OutletReport};
@@ -38,6 +38,18 @@ pub trait DataplanePort: Send {
     /// # Errors
     /// An interface is missing, carries a foreign program or cannot do the asked mode.
     fn attach(&mut self, interfaces: &[Interface]) -> Result<(), Failure>;
+
+    /// Has packets reported as `observer` says; nothing at all if it asks for nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses the program that reports; then packets are reported as before.
+    fn observe(&mut self, observer: &Observer) -> Result<(), Failure>;
+
+    /// How many records were written, and were not.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    fn observed(&self) -> Result<Observed, Failure>;
 
     /// Where and how the program is attached.
     fn attachments(&self) -> Vec<Attachment>;

@@ -81,7 +81,7 @@ enum Request {
 }
 
 /// By which the API reaches the loop.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use anycast_lb_common::abi::{Counter, Encap, MemberNumber, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, Encap, MemberNumber, Observed, Observer, VERDICTS, Verdict};
 
 use anycast_lb_health::checker::Subject;
 use anycast_lb_health::schedule::Wanted;
@@ -189,6 +189,14 @@ impl Fake {
 }
 
 impl DataplanePort for Fake {
+    fn observe(&mut self, _: &Observer) -> Result<(), Failure> {
+        self.world().call("observe")
+    }
+
+    fn observed(&self) -> Result<Observed, Failure> {
+        Ok(Observed::default())
+    }
+
     fn attach(&mut self, _: &[Interface]) -> Result<(), Failure> {
         self.world().call("attach")
     }

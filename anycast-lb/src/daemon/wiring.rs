@@ -28,6 +28,8 @@ use crate::control::socket::{Socket, SocketError};
 use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
 use crate::neighbour::Resolver;
+use crate::observe::Hub;
+use crate::observe::reader::{self, Reporter};
 
 use announce::{Announce, DrainFile};
 use history_file::HistoryFile;
@@ -70,15 +72,24 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         }
     );
     let (handle, requests) = Handle::new();
-    let (_asked, questions) = mpsc::channel(1024);
-    let answers = identity::Answers::start(handle.clone(), questions);
+    let hub = Hub::default();
+    let streams = {
+        let reporter = Reporter {
+            node: config.node.clone(),
+            pop: Some(config.pop.clone()).filter(|pop| !pop.is_empty()),
+        };
+        let rings = dataplane.rings()?;
+        reader::start(rings, hub.clone(), reporter)
+            .map_err(|e| Failure::new(Code::Dataplane, format!("rings: {e}")))?
+    };
+    let answers = identity::Answers::start(handle.clone(), streams.questions);
     let health = health::Checks::start(handle.clone());
-    let api = Api { credentials, identity: answers.counts(), ..Api::from(handle) };
+    let api = Api { credentials, hub: hub.clone(), identity: answers.counts(), ..Api::from(handle) };
     let drain_file = DrainFile::new(&config.state_dir, &config.instance);
     let drained = drain_file.exists();
     let (announce, goodbye) = Announce::new(drain_file);
     let drivers = Drivers {
-        dataplane: Box::new(kernel::Kernel::new(dataplane, history)),
+        dataplane: Box::new(kernel::Kernel::new(dataplane, history, hub.books.clone())),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
         flows: Box::new(flows::Others(api.peers.clone())),

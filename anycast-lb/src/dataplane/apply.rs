@@ -14,8 +14,8 @@ use std::mem::offset_of;
 use std::net::IpAddr;
 
 use anycast_lb_common::abi::{
-    ADDRESS_SLOTS, Buffer, Control, FlowKeys, MAX_PREFIXES, Member, MemberFlags, PoolEntry, PrefixEntry,
-    SERVICE_SLOTS, VipEntry,
+    ADDRESS_SLOTS, Buffer, Control, FlowKeys, HopLimits, MAX_PREFIXES, Member, MemberFlags, PoolEntry,
+    PrefixEntry, SERVICE_SLOTS, VipEntry,
 };
 use bytemuck::Zeroable;
 
@@ -168,6 +168,7 @@ fn prepare_half(tables: &Tables, plan: &Plan) -> u32 {
         prefixes: plan.prefixes.len() as u32,
         unmatched_pass: plan.unmatched_pass.into(),
         hop_limits: plan.hop_limits,
+        question_limits: HopLimits::QUESTIONS,
         version: tables.version().wrapping_add(1),
     };
     tables.control.store_part(0, header_at(half), &header);

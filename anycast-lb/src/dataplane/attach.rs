@@ -63,6 +63,16 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// Puts `program` in the place of the one that runs, in one step.
+    pub fn replace(&self, program: BorrowedFd<'_>) -> Result<(), DataplaneError> {
+        match sys::update_link(self.link.as_fd(), program) {
+            // The interface is gone.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+            result => result
+                .map_err(|e| DataplaneError::call(format!("replacing the program on {}", self.interface), e)),
+        }
+    }
+
     /// How it is now.
     pub fn state(&self) -> Attachment {
         let info = sys::link_info(self.link.as_fd());

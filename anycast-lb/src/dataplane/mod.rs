@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, FlowKeys, MemberNumber, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, FlowKeys, MemberNumber, TableRef, VERDICTS, Verdict};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
@@ -20,6 +20,7 @@ use crate::membership::history::History;
 use crate::membership::{InForce, Key};
 use crate::model::{Config, Interface, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
+use crate::observe::book::{Book, NamedVip};
 use crate::plan::{self, Memo, PlannedMember};
 use crate::table::{self, Candidate, Table, TableSpec};
 
@@ -35,6 +36,7 @@ mod memory;
 mod mmap;
 mod netlink;
 mod object;
+mod observe;
 mod pin;
 mod probe;
 mod program_log;
@@ -50,12 +52,15 @@ pub use counters::Counters;
 pub use error::DataplaneError;
 pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
+pub use observe::Rings;
+pub use sys::monotonic;
 pub use trace::{Flow, Outer, Trace, Way};
 
 use attach::Attached;
 use counters::COUNTERS;
 use lock::InstanceLock;
 use object::{DECIDING, OBJECT};
+use observe::Observation;
 use pin::Layout;
 use programs::{BACKEND, PROBE, RELAY, classifier_fd, load_classifier, load_program, program_fd};
 use socket_fields::SocketFields;
@@ -89,6 +94,7 @@ pub struct Dataplane {
     tables: Tables,
     counters: Counters,
     tracer: Option<Tracer>,
+    observation: Observation,
     attached: Vec<Attached>,
     /// On a backend: what sends hops on. The descriptors keep nothing alive that the pins do not.
     relays: Vec<relay::Relay>,
@@ -182,6 +188,7 @@ impl Dataplane {
         program_log::forward(&mut ebpf);
         let tables = Tables::open(&ebpf)?;
         let counters = Counters::open(&ebpf)?;
+        let observation = Observation::open(&ebpf)?;
         if start == Start::Adopted {
             // The last daemon may have ended between a change and its wait.
             sys::wait_for_packets().map_err(|e| DataplaneError::call("membarrier", e))?;
@@ -193,6 +200,7 @@ impl Dataplane {
             tables,
             counters,
             tracer: None,
+            observation,
             attached: Vec::new(),
             relays: Vec::new(),
             probes: Vec::new(),
@@ -217,7 +225,7 @@ impl Dataplane {
     /// An interface is missing, has a foreign XDP program, or refuses ours; then nothing is attached
     /// that was not attached before.
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), DataplaneError> {
-        let program = program_fd(&self.ebpf, self.program)?;
+        let program = program_fd(&self.ebpf, self.running())?;
         // An ingress node needs none, but may have been a backend before.
         let relayed = if self.program == BACKEND { interfaces } else { &[] };
         // Before the program that leaves hops to it.
@@ -332,6 +340,21 @@ impl Dataplane {
     /// programs report it with each packet.
     pub fn table_version(&self) -> u32 {
         self.tables.version()
+    }
+
+    /// What the numbers in the maps stand for.
+    pub fn book(&self) -> Book {
+        let pool =
+            |number| self.names.pools.get(number).map_or_else(|| Arc::from(""), |name| name.as_str().into());
+        let pools: HashMap<u16, Arc<str>> =
+            self.names.pools.keys().map(|number| (*number, pool(number))).collect();
+        let name = |number| pools.get(&number).cloned().unwrap_or_else(|| "".into());
+        let vips = self.names.vips.iter().map(|(number, key, pool)| {
+            let table = TableRef::from_word(self.tables.pools.load((*pool).into()).table);
+            (*number, NamedVip { key: *key, pool: name(*pool), table })
+        });
+        let members = self.names.members.iter().map(|m| (m.number, (name(m.pool_number), m.address)));
+        Book { version: self.table_version(), vips: vips.collect(), members: members.collect() }
     }
 
     /// Packets and bytes by verdict.

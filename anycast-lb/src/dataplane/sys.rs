@@ -213,3 +213,11 @@ mod tests {
         assert!(error.raw_os_error().is_some());
     }
 }
+
+/// The monotonic clock, by which the programs tell the time, in ns.
+pub fn monotonic() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes. This clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

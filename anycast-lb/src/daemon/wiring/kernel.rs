@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
-use anycast_lb_common::abi::{Counter, MemberNumber, Verdict};
+use anycast_lb_common::abi::{Counter, MemberNumber, Observed, Observer, Verdict};
 
 use super::history_file::HistoryFile;
 use super::{PRIVILEGE, owners};
@@ -14,18 +14,22 @@ use crate::dataplane::{Attachment, Dataplane, DataplaneError, Explained, Flow, T
 use crate::membership::{InForce, Key};
 use crate::model::{Interface, VipKey};
 use crate::neighbour::Resolution;
+use crate::observe::book::Books;
 
 /// The maps and programs, and what was put into them.
 pub struct Kernel {
     dataplane: Dataplane,
     history: HistoryFile,
     owners: owners::Known,
+    books: Books,
+    /// Somebody reads what the programs report.
+    is_read: bool,
 }
 
 impl Kernel {
-    /// Around an opened data plane, whose history is kept in a file.
-    pub fn new(dataplane: Dataplane, history: HistoryFile) -> Self {
-        Kernel { dataplane, history, owners: owners::Known::default() }
+    /// Around an opened data plane, whose history is kept in a file, and whose names in `books`.
+    pub fn new(dataplane: Dataplane, history: HistoryFile, books: Books) -> Self {
+        Kernel { dataplane, history, owners: owners::Known::default(), books, is_read: false }
     }
 }
 
@@ -34,12 +38,27 @@ impl DataplanePort for Kernel {
         Ok(self.dataplane.attach(interfaces)?)
     }
 
+    fn observe(&mut self, observer: &Observer) -> Result<(), Failure> {
+        self.is_read = observer.flow_log != 0 || observer.filters != 0;
+        if self.is_read {
+            self.books.add(self.dataplane.book());
+        }
+        Ok(self.dataplane.observe(observer)?)
+    }
+
+    fn observed(&self) -> Result<Observed, Failure> {
+        Ok(self.dataplane.observed()?)
+    }
+
     fn attachments(&self) -> Vec<Attachment> {
         self.dataplane.attachments()
     }
 
     fn apply(&mut self, in_force: &InForce) -> Result<(), Failure> {
         self.dataplane.apply_in_force(in_force.clone())?;
+        if self.is_read {
+            self.books.add(self.dataplane.book());
+        }
         if let Some(history) = self.dataplane.new_history() {
             self.history.save(history);
         }
