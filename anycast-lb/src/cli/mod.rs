@@ -16,9 +16,11 @@ mod flows;
 mod hijack;
 mod logging;
 mod node;
+mod observing;
 mod peer;
 mod pool;
 mod pop;
+mod record;
 mod reload;
 mod rpki;
 mod run;
@@ -29,6 +31,7 @@ mod table;
 mod trace;
 mod vip;
 mod wait;
+mod watch;
 mod whoami;
 
 use std::ffi::OsString;
@@ -122,6 +125,10 @@ enum Command {
     Reload(reload::Reload),
     /// Tell where a flow goes, or what becomes of packets
     Trace(trace::Trace),
+    /// Follow a live flow, packet by packet
+    Watch(watch::Watch),
+    /// Capture packets before and after the decision, for Wireshark
+    Capture(record::Record),
     /// Ask a service, from a client, which node answers
     Whoami(whoami::Whoami),
     /// Play membership changes through, without touching anything
@@ -262,6 +269,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
+        Command::Watch(watch) => context.block_on(watch.execute(&context)),
+        Command::Capture(record) => context.block_on(record.execute(&context)),
         Command::Whoami(whoami) => context.block_on(whoami.execute(&context)),
     }
 }
@@ -334,6 +343,11 @@ mod tests {
             "rpki check --rtr [::1]:8282 2001:db8::/32 64500 --json",
             "hijack list",
             "flows --json",
+            "watch tcp 192.0.2.7:51234 203.0.113.1:443",
+            "watch --all-nodes tcp * 203.0.113.1:443 --count 5 --seconds 3 --json",
+            "watch --node a --node b udp * *",
+            "capture -w - --vip 203.0.113.1:443/tcp --verdict hop --verdict decap_gue --sample 10 --snaplen 128",
+            "capture --write FILE --source 192.0.2.7 --destination 203.0.113.1:443 --count 5 --seconds 3 --node a",
             "whoami 203.0.113.53",
             "whoami 2001:db8::53 --port 5353 --count 100 --timeout 2 --json",
             "detach --config x.toml",
@@ -375,6 +389,13 @@ mod tests {
             "rpki check 203.0.113.0/24",
             "rpki check 203.0.113.1/24 64500",
             "rpki check 203.0.113.0/24 AS0",
+            "watch tcp 192.0.2.7:51234",
+            "watch tcp 192.0.2.7:51234 203.0.113.1:443 --seconds 0",
+            "watch --node a --all-nodes tcp * *",
+            "capture",
+            "capture -w FILE --verdict nonsense",
+            "capture -w FILE --snaplen 4096",
+            "capture -w FILE --flow tcp",
             "whoami",
             "whoami ns.example",
             "whoami 203.0.113.53 --count 0",

@@ -21,6 +21,7 @@
 //! | `POST /v1/reload` | [`Reload`] | [`Changed`] |
 //! | `POST /v1/trace` | [`TraceFlows`]; query [`AtNode`] | [`Traces`] |
 //! | `POST /v1/explain` | [`ExplainFrames`]; query [`AtNode`] | [`Explanations`] |
+//! | `POST /v1/observe` | [`Wanted`](anycast_lb_capture::Wanted); query [`Observer`] | lines of [`Observation`] |
 //! | `GET /v1/flows` | | [`Flows`] |
 //! | `GET /v1/peers` | | [`Peers`] |
 //! | `GET /v1/node` | | [`NodeReport`] |
@@ -30,13 +31,15 @@
 //! | `GET /v1/rpki/check` | query [`CheckQuery`] | [`RpkiCheck`] |
 //! | `GET /v1/hijacks` | | [`Hijacks`] |
 //!
-//! Other hosts (`control.listen`, mutual TLS) may read all of this, trace and have packets explained, and change nothing.
+//! Other hosts (`control.listen`, mutual TLS) may read all of this, trace, have packets explained and
+//! watched, and change nothing.
 
 mod bgp;
 mod change;
 mod explain;
 mod hijacks;
 mod lists;
+mod observe;
 mod peers;
 mod pops;
 mod rpki;
@@ -53,6 +56,7 @@ pub use change::{
 pub use explain::{Decision, ExplainFrames, Explanations, Leaving, MAX_FRAMES, PacketRow};
 pub use hijacks::{HijackRow, Hijacks, RouterRow, SightRow};
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
+pub use observe::{Observation, ObservationEnd, ObservationStart, Observer};
 pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};
 pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};

@@ -1,6 +1,7 @@
 //! The API's routes.
 
 mod elsewhere;
+mod observe;
 mod questions;
 mod routes;
 
@@ -93,6 +94,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/trace", post(questions::trace))
         .route("/v1/explain", post(questions::explain))
+        .route("/v1/observe", post(observe::observe))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(api)
@@ -103,6 +105,7 @@ pub fn remote_router(api: Api) -> Router {
     readable()
         .route("/v1/trace", post(questions::trace_here))
         .route("/v1/explain", post(questions::explain_here))
+        .route("/v1/observe", post(observe::observe_here))
         .fallback(no_route)
         .method_not_allowed_fallback(read_only)
         .layer(DefaultBodyLimit::max(REMOTE_BODY))
