@@ -198,6 +198,7 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         unmatched_pass: false,
@@ -239,7 +240,7 @@ fn member(address: IpAddr, pop: Option<&str>) -> Backend {
 fn service_at(address: IpAddr, pool: &str) -> Vip {
     let key = VipKey { address, port: Some(PORT), protocol: Protocol::Tcp };
     let (pool, hash) = (pool.to_owned(), FlowHash::default());
-    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false }
+    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false, identity: Default::default() }
 }
 
 fn way(backend: IpAddr) -> Resolution {

@@ -17,9 +17,11 @@ mod hijack;
 mod log;
 mod logging;
 mod node;
+mod observing;
 mod peer;
 mod pool;
 mod pop;
+mod record;
 mod reload;
 mod rpki;
 mod run;
@@ -31,6 +33,8 @@ mod top;
 mod trace;
 mod vip;
 mod wait;
+mod watch;
+mod whoami;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -128,6 +132,12 @@ enum Command {
     /// What nodes remember of flows
     #[command(subcommand)]
     Log(log::Log),
+    /// Follow a live flow, packet by packet
+    Watch(watch::Watch),
+    /// Capture packets before and after the decision, for Wireshark
+    Capture(record::Record),
+    /// Ask a service, from a client, which node answers
+    Whoami(whoami::Whoami),
     /// Play membership changes through, without touching anything
     Simulate(simulate::Simulate),
     /// Take the data plane off the NICs
@@ -268,6 +278,9 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
         Command::Log(log) => context.block_on(log.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
+        Command::Watch(watch) => context.block_on(watch.execute(&context)),
+        Command::Capture(record) => context.block_on(record.execute(&context)),
+        Command::Whoami(whoami) => context.block_on(whoami.execute(&context)),
     }
 }
 
@@ -348,6 +361,13 @@ mod tests {
             "log query --destination [2001:db8::1]:443 --verdict hop --backend fd00::11 --here",
             "log query --vip 203.0.113.1:443/tcp --node sin1-lb1 --until 2026-11-30T14:03:05Z",
             "log query --files a.jsonl b.jsonl",
+            "watch tcp 192.0.2.7:51234 203.0.113.1:443",
+            "watch --all-nodes tcp * 203.0.113.1:443 --count 5 --seconds 3 --json",
+            "watch --node a --node b udp * *",
+            "capture -w - --vip 203.0.113.1:443/tcp --verdict hop --verdict decap_gue --sample 10 --snaplen 128",
+            "capture --write FILE --source 192.0.2.7 --destination 203.0.113.1:443 --count 5 --seconds 3 --node a",
+            "whoami 203.0.113.53",
+            "whoami 2001:db8::53 --port 5353 --count 100 --timeout 2 --json",
             "detach --config x.toml",
             "completions bash",
         ] {
@@ -392,6 +412,17 @@ mod tests {
             "rpki check 203.0.113.0/24",
             "rpki check 203.0.113.1/24 64500",
             "rpki check 203.0.113.0/24 AS0",
+            "watch tcp 192.0.2.7:51234",
+            "watch tcp 192.0.2.7:51234 203.0.113.1:443 --seconds 0",
+            "watch --node a --all-nodes tcp * *",
+            "capture",
+            "capture -w FILE --verdict nonsense",
+            "capture -w FILE --snaplen 4096",
+            "capture -w FILE --flow tcp",
+            "whoami",
+            "whoami ns.example",
+            "whoami 203.0.113.53 --count 0",
+            "whoami 203.0.113.53 --port 0",
             "run --socket /tmp/s",
             "check --socket /tmp/s",
             "vip frobnicate --json",

@@ -5,7 +5,7 @@ use clap::Args;
 use super::context::Context;
 use super::error::CliError;
 use super::table::{Cell, Table};
-use crate::control::api;
+use crate::control::api::{self, IdentityCount};
 
 /// Shows the counters.
 #[derive(Debug, Args)]
@@ -52,6 +52,12 @@ fn render(answer: &api::Stats, all: bool) -> String {
     if !answer.backends.is_empty() {
         tables.push(backends.render("no packets to backends"));
     }
+    if let Some(asked) = answer.identity.filter(|asked| all || *asked != IdentityCount::default()) {
+        tables.push(format!(
+            "questions for this node's name: {} answered, {} odd, {} beyond the limit, {} not sent\n",
+            asked.answered, asked.odd, asked.limited, asked.unsent
+        ));
+    }
     tables.join("\n")
 }
 
@@ -74,6 +80,7 @@ mod tests {
             verdicts: vec![verdict("seen", 3), verdict("unseen", 0)],
             vips: Vec::new(),
             backends: Vec::new(),
+            identity: Some(IdentityCount::default()),
         };
         let text = |all| anstream::adapter::strip_str(&render(&answer, all)).to_string();
         assert_eq!(

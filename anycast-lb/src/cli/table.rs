@@ -59,8 +59,13 @@ impl Table {
 
     /// Adds a row: one cell a heading.
     pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        debug_assert_eq!(N, self.headings.len());
-        self.rows.push(cells.to_vec());
+        self.push(cells.to_vec());
+    }
+
+    /// Adds a row whose number of cells is known when it is made.
+    pub fn push(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.headings.len());
+        self.rows.push(cells);
     }
 
     /// The text, each line ended; what it says when there are no rows is `empty`.

@@ -24,7 +24,7 @@ pub enum Vip {
         anycast-lb vip add '[2001:db8::1]:443/tcp' --pool web\n  \
         anycast-lb vip add '203.0.113.1:*/udp' --pool voice     (every port)\n  \
         anycast-lb vip add 203.0.113.9/any --pool router        (every protocol)\n  \
-        anycast-lb vip add 203.0.113.53:53/udp --pool dns --hash source\n  \
+        anycast-lb vip add 203.0.113.53:53/udp --pool dns --identity node\n  \
         anycast-lb vip add 203.0.113.1:443/udp --pool web --quic")]
     Add(Add),
     /// Remove a VIP
@@ -50,6 +50,9 @@ pub struct Add {
     /// Lower the MSS of clients' SYNs to what fits the tunnel
     #[arg(long)]
     mss_clamp: bool,
+    /// What it tells those who ask by DNS who serves them: off (default), node, backend
+    #[arg(long, value_name = "WHAT")]
+    identity: Option<String>,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -74,6 +77,7 @@ impl Vip {
                     hash: add.hash,
                     quic: add.quic,
                     mss_clamp: add.mss_clamp,
+                    identity: add.identity,
                     expect_generation: add.change.expect_generation,
                 };
                 context.change(Method::POST, "/v1/vips", Some(&body)).await
@@ -92,17 +96,23 @@ fn hash(vip: &VipRow) -> String {
 }
 
 fn render(answer: &Vips) -> String {
-    let mut table = Table::new(&["VIP", "POOL", "HASH", "SECOND CHANCE", "MSS CLAMP", ">PACKETS", ">BYTES"]);
+    let identities = answer.vips.iter().any(|vip| !matches!(vip.identity.as_str(), "" | "off"));
+    let mut headings = vec!["VIP", "POOL", "HASH", "SECOND CHANCE", "MSS CLAMP"];
+    headings.extend(identities.then_some("IDENTITY"));
+    headings.extend([">PACKETS", ">BYTES"]);
+    let mut table = Table::new(&headings);
+    let yes_no = |yes| Cell::from(if yes { "yes" } else { "no" });
     for vip in &answer.vips {
-        table.row([
+        let mut row = vec![
             vip.vip.into(),
             Cell::from(vip.pool.as_deref().unwrap_or("-")),
             Cell::from(hash(vip)),
-            Cell::from(if vip.second_chance { "yes" } else { "no" }),
-            Cell::from(if vip.mss_clamp { "yes" } else { "no" }),
-            vip.packets.into(),
-            vip.bytes.into(),
-        ]);
+            yes_no(vip.second_chance),
+            yes_no(vip.mss_clamp),
+        ];
+        row.extend(identities.then(|| Cell::from(&vip.identity)));
+        row.extend([vip.packets.into(), vip.bytes.into()]);
+        table.push(row);
     }
     table.render("no VIPs: anycast-lb vip add ADDRESS:PORT/PROTOCOL --pool NAME")
 }

@@ -21,6 +21,7 @@
 //! | `POST /v1/reload` | [`Reload`] | [`Changed`] |
 //! | `POST /v1/trace` | [`TraceFlows`]; query [`AtNode`] | [`Traces`] |
 //! | `POST /v1/explain` | [`ExplainFrames`]; query [`AtNode`] | [`Explanations`] |
+//! | `POST /v1/observe` | [`Wanted`](anycast_lb_capture::Wanted); query [`Observer`] | lines of [`Observation`] |
 //! | `GET /v1/flows` | | [`Flows`] |
 //! | `GET /v1/peers` | | [`Peers`] |
 //! | `GET /v1/node` | | [`NodeReport`] |
@@ -32,7 +33,8 @@
 //! | `POST /v1/log/query` | [`QueryLog`]; query [`AtHost`] | [`LogRecords`] |
 //! | `GET /v1/log/hosts` | | [`LogHosts`] |
 //!
-//! Other hosts (`control.listen`, mutual TLS) may read all of this, trace and have packets explained, and change nothing.
+//! Other hosts (`control.listen`, mutual TLS) may read all of this, trace, have packets explained and
+//! watched, and change nothing.
 
 mod bgp;
 mod change;
@@ -40,6 +42,7 @@ mod explain;
 mod hijacks;
 mod lists;
 mod log;
+mod observe;
 mod peers;
 mod pops;
 mod rpki;
@@ -57,10 +60,11 @@ pub use explain::{Decision, ExplainFrames, Explanations, Leaving, MAX_FRAMES, Pa
 pub use hijacks::{HijackRow, Hijacks, RouterRow, SightRow};
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
 pub use log::{AtHost, LogHost, LogHosts, LogRecords, MAX_NAMED, MAX_RECORDS, QueryLog};
+pub use observe::{Observation, ObservationEnd, ObservationStart, Observer};
 pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};
 pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};
-pub use stats::{BackendCount, Stats, VerdictCount, VipCount};
+pub use stats::{BackendCount, IdentityCount, Stats, VerdictCount, VipCount};
 pub use status::{AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
 pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, ThenRow, TraceFlows, TraceRow, Traces};
 

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::api::{Answer, ErrorAnswer, ErrorBody, SCHEMA};
+use super::lines::Lines;
 
 /// How long an answer may take: a change waits for those before it and for new neighbours, and a
 /// thousand backends take their time.
@@ -135,6 +136,31 @@ impl Client {
     /// As [`Self::ask`].
     pub async fn get(&self, path: &str) -> Result<String, ClientError> {
         self.ask::<()>(Method::GET, path, None).await
+    }
+
+    /// Asks for an answer that goes on: lines, as they come.
+    ///
+    /// # Errors
+    /// As [`Self::ask`]; the beginning must come in time, the rest may take as long as it takes.
+    pub async fn stream<B: Serialize>(&self, path: &str, body: &B) -> Result<Lines, ClientError> {
+        let silent = |_| ClientError::Silent(self.socket.clone(), self.patience);
+        tokio::time::timeout(self.patience, self.begin(path, body)).await.map_err(silent)?
+    }
+
+    async fn begin<B: Serialize>(&self, path: &str, body: &B) -> Result<Lines, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.connect_error(&e))?;
+        let broken = |e: hyper::Error| ClientError::Broken(self.socket.clone(), e.to_string());
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let driver = tokio::spawn(connection);
+        let response = sender.send_request(request(Method::POST, path, Some(body))?).await.map_err(broken)?;
+        let status = response.status();
+        if !status.is_success() {
+            let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
+            driver.abort();
+            read_answer(status, &bytes)?;
+            return Err(ClientError::Answer(format!("{status} without a reason")));
+        }
+        Ok(Lines::new(&self.socket, response.into_body(), (sender, driver)))
     }
 
     fn connect_error(&self, error: &io::Error) -> ClientError {

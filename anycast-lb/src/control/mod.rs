@@ -8,6 +8,8 @@
 
 pub mod api;
 pub mod client;
+mod lease;
+pub mod lines;
 pub mod remote;
 pub mod remote_client;
 pub mod serve;

@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::lease::Lease;
 use super::tls::Credentials;
 
 /// Connections at once.
@@ -23,7 +24,7 @@ const MOST_FROM_ONE: usize = 16;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// By when the head of a request is there.
 const HEADER_TIME: Duration = Duration::from_secs(5);
-/// A connection's whole life: a caller asks and leaves.
+/// A connection's whole life: a caller asks and leaves, unless it watches packets.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
 /// Bytes of a request's head.
 const HEADER_BYTES: usize = 16 * 1024;
@@ -48,10 +49,13 @@ pub async fn serve(listener: TcpListener, credentials: Credentials, router: Rout
         };
         let (credentials, router) = (credentials.clone(), router.clone());
         tokio::spawn(async move {
-            let served =
-                tokio::time::timeout(CONNECTION_TIME, connection(stream, from, &credentials, router));
-            if served.await.is_err() {
-                tracing::debug!(%from, "a connection to the API was kept open for too long");
+            let lease = Lease::new(CONNECTION_TIME);
+            let router = router.layer(Extension(lease.clone()));
+            tokio::select! {
+                () = connection(stream, from, &credentials, router) => {}
+                () = lease.over() => {
+                    tracing::debug!(%from, "a connection to the API was kept open for too long");
+                }
             }
             drop(guest);
         });

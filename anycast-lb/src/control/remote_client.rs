@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::body::Body;
 use http_body_util::{BodyExt, Limited};
-use hyper::Method;
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::{Method, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -87,36 +89,78 @@ pub async fn ask_within<B: Serialize>(
     path: &str,
     body: Option<&B>,
 ) -> Result<String, RemoteError> {
-    let settings = credentials.get().ok_or(RemoteError::NoTls)?;
-    let request = request(method, path, body)?;
     let exchange = async {
-        let failed = |what: &'static str| {
-            move |e: &dyn std::fmt::Display| RemoteError::Connection(format!("{what}{e}"))
-        };
-        let connect = async {
-            let stream = TcpStream::connect(address).await.map_err(|e| failed("")(&e))?;
-            TlsConnector::from(settings.client)
-                .connect(ServerName::from(address.ip()), stream)
-                .await
-                .map_err(|e| failed("TLS: ")(&e))
-        };
-        let late = |_| RemoteError::Timeout(ANSWER_TIME);
-        let stream = tokio::time::timeout(ANSWER_TIME, connect).await.map_err(late)??;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed("")(&e))?;
-        // Ends with the exchange; its error is the exchange's error too.
-        let driver = AbortOnDrop(tokio::spawn(connection));
-        let response = sender.send_request(request).await.map_err(|e| failed("")(&e))?;
+        let (response, driver) = send(credentials, address, method, path, body).await?;
         let status = response.status();
         let bytes = Limited::new(response.into_body(), ANSWER_BYTES)
             .collect()
             .await
-            .map_err(|e| failed("")(&e))?
+            .map_err(|e| RemoteError::Connection(e.to_string()))?
             .to_bytes();
         drop(driver);
         Ok(read_answer(status, &bytes)?)
     };
     tokio::time::timeout(time, exchange).await.unwrap_or(Err(RemoteError::Timeout(time)))
+}
+
+/// Asks the host at `address` for an answer without end. Its beginning must come as soon as any answer; what
+/// follows is read as it comes.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn stream<B: Serialize>(
+    credentials: &Credentials,
+    address: SocketAddr,
+    path: &str,
+    body: &B,
+) -> Result<Body, RemoteError> {
+    let begin = async {
+        let (response, driver) = send(credentials, address, Method::POST, path, Some(body)).await?;
+        let status = response.status();
+        if status.is_success() {
+            // The connection is driven for as long as somebody reads.
+            let driven = response.into_body().map_frame(move |frame| {
+                let _driver = &driver;
+                frame
+            });
+            return Ok(Body::new(driven));
+        }
+        let bytes = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
+        let bytes = bytes.map_err(|e| RemoteError::Connection(e.to_string()))?.to_bytes();
+        read_answer(status, &bytes)?;
+        Err(RemoteError::Connection("a refusal without a reason".to_owned()))
+    };
+    tokio::time::timeout(ANSWER_TIME, begin).await.unwrap_or(Err(RemoteError::Timeout(ANSWER_TIME)))
+}
+
+/// Connects and sends the question; the head of the answer, and what drives the connection. To connect may not
+/// take longer than any answer.
+async fn send<B: Serialize>(
+    credentials: &Credentials,
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Option<&B>,
+) -> Result<(Response<Incoming>, AbortOnDrop<hyper::Result<()>>), RemoteError> {
+    let settings = credentials.get().ok_or(RemoteError::NoTls)?;
+    let request = request(method, path, body)?;
+    let failed =
+        |what: &'static str| move |e: &dyn std::fmt::Display| RemoteError::Connection(format!("{what}{e}"));
+    let connect = async {
+        let stream = TcpStream::connect(address).await.map_err(|e| failed("")(&e))?;
+        TlsConnector::from(settings.client)
+            .connect(ServerName::from(address.ip()), stream)
+            .await
+            .map_err(|e| failed("TLS: ")(&e))
+    };
+    let late = |_| RemoteError::Timeout(ANSWER_TIME);
+    let stream = tokio::time::timeout(ANSWER_TIME, connect).await.map_err(late)??;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed("")(&e))?;
+    // Ends with the exchange; its error is the exchange's error too.
+    let driver = AbortOnDrop(tokio::spawn(connection));
+    let response = sender.send_request(request).await.map_err(|e| failed("")(&e))?;
+    Ok((response, driver))
 }
 
 /// A task that does not outlive its use.

@@ -8,13 +8,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+
+use super::lease::Lease;
 
 /// Before the next attempt when a caller could not be accepted (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,7 +28,7 @@ pub struct Limits {
     pub connections: usize,
     /// For a request's head to arrive, from the moment it is waited for.
     pub head: Duration,
-    /// For a whole connection, requests and answers.
+    /// For a whole connection, requests and answers; one who watches packets may take longer.
     pub lifetime: Duration,
     /// Whether a connection may ask more than once.
     pub keep_alive: bool,
@@ -82,14 +84,19 @@ pub async fn serve(listener: impl Listener, router: Router, limits: Limits) {
                 continue;
             }
         };
+        let lease = Lease::new(limits.lifetime);
+        let router = router.clone().layer(Extension(lease.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
             .keep_alive(limits.keep_alive)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::spawn(async move {
             // How it ends is the caller's affair; that it ends is ours.
-            let _ = tokio::time::timeout(limits.lifetime, connection).await;
+            tokio::select! {
+                _ = connection => {}
+                () = lease.over() => {}
+            }
             drop(permit);
         });
     }

@@ -2,14 +2,17 @@
 
 mod elsewhere;
 mod log;
+mod observe;
 mod questions;
 mod routes;
 mod then;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anycast_lb_flowlog::FlowLog;
+use anycast_lb_identity::Counts;
 use anycast_lb_routing::bmp::Station;
 use anycast_lb_routing::rpki::Rpki;
 use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, FromRequestParts, Request, State};
@@ -34,7 +37,7 @@ use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
 use crate::metrics::serve::Problem;
-use crate::model::{BackendState, Encapsulation, FlowHash, TableKind};
+use crate::model::{BackendState, Encapsulation, FlowHash, Identity, TableKind};
 use crate::observe::Hub;
 use crate::peers::Peers;
 
@@ -56,6 +59,8 @@ pub struct Api {
     pub station: Station,
     /// What is remembered of flows.
     pub flow_log: FlowLog,
+    /// Questions for the node's name.
+    pub identity: Arc<Counts>,
     /// Who is told of packets.
     pub hub: Hub,
     /// Why metrics are not served, though they should be.
@@ -72,6 +77,7 @@ impl From<Handle> for Api {
             rpki: Rpki::default(),
             station: Station::default(),
             flow_log: FlowLog::default(),
+            identity: Arc::default(),
             hub: Hub::default(),
             metrics: Problem::default(),
         }
@@ -100,6 +106,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/explain", post(questions::explain))
         .route("/v1/log/query", post(log::query))
         .route("/v1/log/hosts", get(|daemon| look(daemon, |v| Ok(log::known(v.core.config())))))
+        .route("/v1/observe", post(observe::observe))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(api)
@@ -111,6 +118,7 @@ pub fn remote_router(api: Api) -> Router {
         .route("/v1/trace", post(questions::trace_here))
         .route("/v1/explain", post(questions::explain_here))
         .route("/v1/log/query", post(log::query_here))
+        .route("/v1/observe", post(observe::observe_here))
         .fallback(no_route)
         .method_not_allowed_fallback(read_only)
         .layer(DefaultBodyLimit::max(REMOTE_BODY))
@@ -123,7 +131,7 @@ const REMOTE_BODY: usize = 256 * 1024;
 fn readable() -> Router<Api> {
     Router::new()
         .route("/v1/status", get(routes::status))
-        .route("/v1/stats", get(|daemon| look(daemon, |v| view::stats(v))))
+        .route("/v1/stats", get(questions::stats))
         .route("/v1/vips", get(|daemon| look(daemon, |v| view::vips(v))))
         .route("/v1/pools", get(|daemon| look(daemon, |v| view::pools(v))))
         .route("/v1/pools/{name}", get(show_pool))
@@ -152,14 +160,23 @@ async fn show_pool(daemon: Daemon, Path(name): Path<String>) -> Response {
 }
 
 async fn add_vip(State(daemon): Daemon, Body(body): Body<AddVip>) -> Response {
-    match body.hash.as_deref().map(flow_hash).transpose() {
-        Ok(hash) => {
-            let (quic, mss_clamp) = (body.quic, body.mss_clamp);
-            let add = Edit::AddVip { key: body.vip, pool: body.pool, hash, quic, mss_clamp };
-            edit(&daemon, body.expect_generation, vec![add]).await
-        }
+    let expect_generation = body.expect_generation;
+    match vip_edit(body) {
+        Ok(add) => edit(&daemon, expect_generation, vec![add]).await,
         Err(failure) => answer::<()>(Err(failure)),
     }
+}
+
+fn vip_edit(body: AddVip) -> Result<Edit, Failure> {
+    let identity = |word: &str| word_of(word, "identity", Identity::ALL, Identity::word);
+    Ok(Edit::AddVip {
+        key: body.vip,
+        pool: body.pool,
+        hash: body.hash.as_deref().map(flow_hash).transpose()?,
+        quic: body.quic,
+        mss_clamp: body.mss_clamp,
+        identity: body.identity.as_deref().map(identity).transpose()?,
+    })
 }
 
 async fn remove_vip(

@@ -197,6 +197,7 @@ pub fn stats(view: &View<'_>) -> Result<Stats, Failure> {
             .into_iter()
             .map(|(pool, address, c)| BackendCount { pool, address, packets: c.packets, bytes: c.bytes })
             .collect(),
+        identity: None,
     })
 }
 
@@ -212,6 +213,7 @@ pub fn vips(view: &View<'_>) -> Result<Vips, Failure> {
             hash: v.hash.word().to_owned(),
             quic: v.quic,
             mss_clamp: v.mss_clamp,
+            identity: v.identity.word().to_owned(),
             packets: count.packets,
             bytes: count.bytes,
         }

@@ -217,6 +217,15 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
         )
     };
     setting("hop_limits", old.hop_limits != new.hop_limits, arrow(&hops(old), &hops(new)));
+    let clients = |c: &Config| {
+        let clients: Vec<String> = c.identity_clients.iter().map(ToString::to_string).collect();
+        if clients.is_empty() { "-".to_owned() } else { clients.join("+") }
+    };
+    setting(
+        "identity_clients",
+        old.identity_clients != new.identity_clients,
+        arrow(&clients(old), &clients(new)),
+    );
     let unmatched = |c: &Config| if c.unmatched_pass { "pass" } else { "drop" };
     setting("unmatched", old.unmatched_pass != new.unmatched_pass, arrow(unmatched(old), unmatched(new)));
     setting(
@@ -307,8 +316,8 @@ fn vip_detail(vip: &&Vip) -> String {
     let pool = if vip.pool.is_empty() { "-" } else { &vip.pool };
     let quic = if vip.quic { ", quic" } else { "" };
     format!(
-        "pool {pool}, second_chance {}, hash {}, mss_clamp {}{quic}",
-        vip.second_chance, vip.hash, vip.mss_clamp
+        "pool {pool}, second_chance {}, hash {}, mss_clamp {}, identity {}{quic}",
+        vip.second_chance, vip.hash, vip.mss_clamp, vip.identity
     )
 }
 
@@ -404,7 +413,8 @@ mod tests {
                 "setting hop_limits changed: 50000 packets a second of a client prefix, 500000 of all -> \
                  50000 packets a second of a client prefix, 0 of all",
                 "setting unmatched changed: drop -> pass",
-                "vip 203.0.113.1:443/tcp removed: pool web, second_chance true, hash 5-tuple, mss_clamp false",
+                "vip 203.0.113.1:443/tcp removed: pool web, second_chance true, hash 5-tuple, mss_clamp false, \
+                 identity off",
                 "pool web changed: slots 1024 -> 2048",
                 "backend web 10.0.0.11 changed: weight 100 -> 50",
                 "backend web 10.0.0.12 removed: weight 100, state active, pop -",

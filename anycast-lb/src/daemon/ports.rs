@@ -200,6 +200,8 @@ pub trait HostPort: Send {
     fn reloading(&mut self, begins: bool);
     /// The daemon leaves.
     fn stopping(&mut self);
+    /// This configuration is in force.
+    fn in_force(&mut self, config: &Config);
     /// What on this host will bite.
     fn findings(&self, config: &Config) -> Vec<Finding>;
 }

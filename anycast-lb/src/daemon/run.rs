@@ -333,6 +333,7 @@ impl Drivers {
             Action::Commit => return Some(Event::Committed(self.config.commit())),
             Action::Discard => self.config.discard(),
             Action::SetChecks(config) => {
+                self.host.in_force(&config);
                 let numbers = self.dataplane.member_numbers();
                 let number = |pool: &str, backend| numbers.get(&(pool.to_owned(), backend)).copied();
                 self.health.set_checks(wanted(&config, self.dataplane.can_probe(), number));

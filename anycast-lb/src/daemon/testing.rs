@@ -78,10 +78,12 @@ pub fn config() -> Config {
             hash: FlowHash::default(),
             quic: false,
             mss_clamp: false,
+            identity: Default::default(),
         }],
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: HopLimits::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         metrics: None,
@@ -403,6 +405,8 @@ impl HostPort for Fake {
     fn stopping(&mut self) {
         self.world().calls.push("stopping".to_owned());
     }
+
+    fn in_force(&mut self, _: &Config) {}
 
     fn findings(&self, _: &Config) -> Vec<crate::host::Finding> {
         Vec::new()

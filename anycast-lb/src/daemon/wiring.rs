@@ -8,6 +8,7 @@ pub mod flows;
 mod health;
 mod history_file;
 mod host;
+mod identity;
 mod kernel;
 mod owners;
 mod resolver;
@@ -91,8 +92,15 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
             .map_err(|e| Failure::new(Code::Dataplane, format!("rings: {e}")))?
     };
     let (flow_log, _) = FlowLog::start(None, streams.flows);
+    let answers = identity::Answers::start(handle.clone(), streams.questions);
     let health = health::Checks::start(handle.clone());
-    let api = Api { credentials, hub: hub.clone(), flow_log: flow_log.clone(), ..Api::from(handle) };
+    let api = Api {
+        credentials,
+        hub: hub.clone(),
+        flow_log: flow_log.clone(),
+        identity: answers.counts(),
+        ..Api::from(handle)
+    };
     let drain_file = DrainFile::new(&config.state_dir, &config.instance);
     let drained = drain_file.exists();
     let (announce, goodbye) = Announce::new(drain_file);
@@ -110,6 +118,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         health: Box::new(health),
         host: Box::new(host::Host::new(
             api,
+            answers,
             host::Served { socket: listener, remote, metrics, role: config.role },
         )),
     };

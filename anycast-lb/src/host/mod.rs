@@ -89,6 +89,7 @@ mod tests {
             hash: FlowHash::default(),
             quic: false,
             mss_clamp: false,
+            identity: Default::default(),
         };
         let backend = Backend {
             address: IpAddr::from([10, 0, 0, 11]),
@@ -127,6 +128,7 @@ mod tests {
             prefixes: vec![],
             allowed_senders: vec![],
             hop_limits: HopLimits::default(),
+            identity_clients: Vec::new(),
             rpki: Default::default(),
             bmp: None,
             metrics: None,

@@ -15,6 +15,7 @@ mod announce;
 mod flow_hash;
 mod flow_log;
 mod health;
+mod identity;
 mod quic;
 mod rpki;
 mod vip_key;
@@ -23,6 +24,7 @@ pub use announce::{AnnouncedPrefix, Announcing, DEFAULT_DRAIN_WAIT};
 pub use flow_hash::FlowHash;
 pub use flow_log::FlowLog;
 pub use health::{AllDown, HealthCheck, PoolHealth, Via};
+pub use identity::Identity;
 pub use quic::{Quic, ServerId, default_server_id};
 pub use rpki::{Bmp, Route, Rpki, RpkiMode, Validator};
 pub use vip_key::VipKeyError;
@@ -261,6 +263,8 @@ pub struct Vip {
     pub quic: bool,
     /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
     pub mss_clamp: bool,
+    /// What it says of who serves it.
+    pub identity: Identity,
 }
 
 /// How many packets a second a backend sends on to others that may hold their flow.
@@ -313,6 +317,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// VIPs, in file order, unique by key.
     pub vips: Vec<Vip>,
+    /// Clients to whom VIPs with [`Identity::Backend`] name backends.
+    pub identity_clients: Vec<IpNet>,
     /// Prefixes whose packets are for VIPs alone.
     pub prefixes: Vec<IpNet>,
     /// Which of them this node announces itself, and how.

@@ -286,7 +286,8 @@ fn plan_vips(
             let second_chance = if vip.second_chance { VipFlags::SECOND_CHANCE } else { 0 };
             let by_id = if quic.is_some() { VipFlags::QUIC } else { 0 };
             let mss_clamp = if vip.mss_clamp { VipFlags::MSS_CLAMP } else { 0 };
-            let flags = second_chance | by_id | mss_clamp | vip.hash.flags();
+            let identity = if vip.identity == model::Identity::Off { 0 } else { VipFlags::IDENTITY };
+            let flags = second_chance | by_id | mss_clamp | identity | vip.hash.flags();
             let server_ids = quic.map(|quic| quic.ids).unwrap_or_default();
             Ok(PlannedVip {
                 number,

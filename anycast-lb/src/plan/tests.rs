@@ -29,6 +29,7 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         prefixes: Vec::new(),
         allowed_senders: Vec::new(),
         hop_limits: model::HopLimits::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         metrics: None,
@@ -64,7 +65,7 @@ pub(super) fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
 fn vip(n: u8, pool: &str) -> Vip {
     let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(80), protocol: Protocol::Tcp };
     let (pool, hash) = (pool.into(), FlowHash::default());
-    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false }
+    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false, identity: Default::default() }
 }
 
 /// The maps as far as planning sees them.

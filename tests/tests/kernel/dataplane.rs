@@ -50,6 +50,7 @@ impl Place {
             prefixes: vec!["203.0.113.0/24".parse().expect("prefix")],
             allowed_senders: Vec::new(),
             hop_limits: HopLimits::default(),
+            identity_clients: Vec::new(),
             rpki: Default::default(),
             bmp: None,
             metrics: None,
@@ -132,7 +133,7 @@ fn pool(name: &str, backends: impl IntoIterator<Item = u8>) -> Pool {
 fn vip(n: u8, pool: &str) -> Vip {
     let key = VipKey { address: IpAddr::from([203, 0, 113, n]), port: Some(443), protocol: Protocol::Tcp };
     let (pool, hash) = (pool.into(), FlowHash::default());
-    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false }
+    Vip { key, pool, second_chance: true, hash, quic: false, mss_clamp: false, identity: Default::default() }
 }
 
 /// A way out of `nic`.

@@ -1,7 +1,7 @@
 //! What belongs together meets at one backend, and what does not is spread: name and time servers that
 //! are not ours with clients that are not ours, and protocols without ports.
 
-mod dns;
+pub(super) mod dns;
 mod ntp;
 mod raw;
 

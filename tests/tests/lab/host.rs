@@ -53,6 +53,7 @@ fn config(role: Role) -> Config {
         hash: FlowHash::default(),
         quic: false,
         mss_clamp: false,
+        identity: Default::default(),
     };
     let ipv6 = Vip {
         key: VipKey { address: IpAddr::from([0xfd78, 0, 0, 0, 0, 0, 0, 1]), ..vip([0; 4]).key },
@@ -96,6 +97,7 @@ fn config(role: Role) -> Config {
         prefixes: vec![],
         allowed_senders: vec![],
         hop_limits: HopLimits::default(),
+        identity_clients: Vec::new(),
         rpki: Default::default(),
         bmp: None,
         metrics: None,

@@ -13,6 +13,7 @@ mod health;
 mod hijack;
 mod host;
 mod hostile_hops;
+mod identity;
 mod instances;
 mod jumbo;
 mod metrics;

@@ -83,10 +83,11 @@ struct Texts<'a> {
 impl<'a> Texts<'a> {
     fn changes(&self, edit: &Edit, pools_count: bool) -> Result<Changes, EditError> {
         match edit {
-            Edit::AddVip { key, pool, hash, quic, mss_clamp } => {
+            Edit::AddVip { key, pool, hash, quic, mss_clamp, identity } => {
                 let mut fields: Vec<_> = hash.iter().map(|hash| ("hash", quoted(hash.word()))).collect();
                 fields.extend(quic.then(|| ("quic", true.to_string())));
                 fields.extend(mss_clamp.then(|| ("mss_clamp", true.to_string())));
+                fields.extend(identity.iter().map(|identity| ("identity", quoted(identity.word()))));
                 self.add_vip(key, pool, fields, pools_count)
             }
             Edit::RemoveVip { key } => self.remove_vip(key),

@@ -24,7 +24,7 @@ use super::source::{SourceFile, Sources};
 use super::suggest::nearest;
 use super::validate::Surroundings;
 use super::{Notice, understand};
-use crate::model::{BackendState, Config, Encapsulation, FlowHash, Role, TableKind, VipKey};
+use crate::model::{BackendState, Config, Encapsulation, FlowHash, Identity, Role, TableKind, VipKey};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum Edit {
         quic: bool,
         /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
         mss_clamp: bool,
+        /// What it says of who serves it; none = the language's default.
+        identity: Option<Identity>,
     },
     /// A VIP goes.
     RemoveVip {

@@ -45,6 +45,7 @@ pub(in crate::config) struct Global {
     pub sources: Vec<At<IpAddr>>,
     pub allowed_senders: Vec<At<IpNet>>,
     pub hop_limits: Option<At<HopLimits>>,
+    pub identity_clients: Vec<At<IpNet>>,
 }
 
 pub(super) fn read(section: &Section<'_>) -> Global {
@@ -77,6 +78,7 @@ pub(super) fn read(section: &Section<'_>) -> Global {
         sources: sources(section),
         allowed_senders: networks(section, "allowed_senders"),
         hop_limits: hop_limits(section),
+        identity_clients: networks(section, "identity_clients"),
     }
 }
 

@@ -123,6 +123,7 @@ const MAIN_KEYS: &[&str] = &[
     "source",
     "allowed_senders",
     "hop_limits",
+    "identity_clients",
     "control",
     "bgp",
     "bird",

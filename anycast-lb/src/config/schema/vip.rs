@@ -1,10 +1,10 @@
 //! `[[vip]]`.
 
-use super::words::{HASHES, PROTOCOLS};
+use super::words::{HASHES, IDENTITIES, PROTOCOLS};
 use crate::config::reader::{Section, label};
 use crate::config::report::{At, Report, Spot};
 use crate::config::scalar::not_a_host;
-use crate::model::{FlowHash, Protocol, VipKey};
+use crate::model::{FlowHash, Identity, Protocol, VipKey};
 
 /// A VIP as written.
 pub(in crate::config) struct VipDraft {
@@ -21,6 +21,7 @@ pub(in crate::config) struct VipDraft {
     /// Where QUIC is said to be on.
     pub quic: Option<Spot>,
     pub mss_clamp: bool,
+    pub identity: Option<At<Identity>>,
 }
 
 pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDraft>) {
@@ -51,12 +52,22 @@ pub(super) fn read(root: &Section<'_>, report: &Report<'_>, vips: &mut Vec<VipDr
             );
         }
         let mss_clamp = clamp.is_some();
-        later(&section, report);
+        let identity = section.choice("identity", IDENTITIES);
         let path = section.path().to_owned();
         section.finish();
         if let Some(At { value: key, spot }) = key {
-            let draft =
-                VipDraft { spot, path, key, pool, second_chance, chance_wanted, hash, quic, mss_clamp };
+            let draft = VipDraft {
+                spot,
+                path,
+                key,
+                pool,
+                second_chance,
+                chance_wanted,
+                hash,
+                quic,
+                mss_clamp,
+                identity,
+            };
             vips.push(draft);
         }
     }
@@ -108,15 +119,4 @@ fn hash(section: &Section<'_>, key: Option<VipKey>) -> FlowHash {
         );
     }
     hash
-}
-
-/// Keys whose work is yet to come: checked, then announced as without effect.
-fn later(section: &Section<'_>, report: &Report<'_>) {
-    let note = |spot, key: &str, what: &str| {
-        report.notice(spot, &section.key(key), format!("has no effect yet: {what}"));
-    };
-    let identities: &[_] = &[("off", false), ("node", true), ("backend", true)];
-    if let Some(identity) = section.choice("identity", identities).filter(|i| i.value) {
-        note(identity.spot, "identity", "this release does not answer CHAOS queries");
-    }
 }

@@ -2,7 +2,9 @@
 
 use crate::config::LogFormat;
 use crate::config::reader::Words;
-use crate::model::{BackendState, Encapsulation, FlowHash, Protocol, Role, RpkiMode, TableKind, XdpMode};
+use crate::model::{
+    BackendState, Encapsulation, FlowHash, Identity, Protocol, Role, RpkiMode, TableKind, XdpMode,
+};
 
 pub(crate) const ROLES: &Words<Role> = &[("ingress", Role::Ingress), ("backend", Role::Backend)];
 pub(crate) const MODES: &Words<XdpMode> =
@@ -26,6 +28,11 @@ pub(crate) const HASHES: &Words<FlowHash> = &[
     (FlowHash::Source.word(), FlowHash::Source),
     (FlowHash::SourceAndPort.word(), FlowHash::SourceAndPort),
     (FlowHash::DestinationPort.word(), FlowHash::DestinationPort),
+];
+pub(crate) const IDENTITIES: &Words<Identity> = &[
+    (Identity::Off.word(), Identity::Off),
+    (Identity::Node.word(), Identity::Node),
+    (Identity::Backend.word(), Identity::Backend),
 ];
 pub(crate) const LOG_FORMATS: &Words<LogFormat> =
     &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];

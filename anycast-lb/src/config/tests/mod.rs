@@ -4,6 +4,7 @@ mod control;
 mod example;
 mod files;
 mod health;
+mod identity;
 mod mistakes;
 mod notices;
 mod quic;

@@ -42,7 +42,6 @@ fn what_has_no_effect_yet_is_said() {
          pool = \"web\"
          mss_clamp = true #~ vip 203.0.113.1:*/udp mss_clamp: has no effect: only TCP has an MSS
          quic = true
-         identity = \"node\" #~ identity: has no effect yet
          [[prefix]]
          prefix = \"203.0.113.0/24\"
          [metrics]

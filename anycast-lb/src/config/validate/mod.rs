@@ -4,6 +4,7 @@
 mod announce;
 mod control;
 mod health;
+mod identity;
 mod limits;
 mod node;
 mod pools;
@@ -56,6 +57,7 @@ pub(super) fn validate(
     }
     vips::check(&draft, role, report);
     quic::check(&draft, role, report);
+    identity::check(&draft, role, report);
     limits::check(&draft, report);
     let rpki = rpki::rpki(&draft, role, report);
     let bmp = rpki::bmp(&draft, role, report);
@@ -93,6 +95,7 @@ pub(super) fn validate(
             Role::Backend => Vec::new(),
         },
         vips: draft.vips.into_iter().map(|vip| finished_vip(vip, role)).collect(),
+        identity_clients: draft.global.identity_clients.iter().map(|n| n.value).collect(),
         prefixes: draft.prefixes.into_iter().map(|p| p.prefix.value).collect(),
         announcing,
         allowed_senders: draft.global.allowed_senders.into_iter().map(|n| n.value).collect(),
@@ -136,5 +139,6 @@ fn finished_vip(vip: super::schema::VipDraft, role: Role) -> Vip {
         hash: vip.hash,
         quic,
         mss_clamp: vip.mss_clamp,
+        identity: vip.identity.filter(|_| role == Role::Ingress).map(|i| i.value).unwrap_or_default(),
     }
 }

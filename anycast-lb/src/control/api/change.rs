@@ -23,6 +23,9 @@ pub struct AddVip {
     /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub mss_clamp: bool,
+    /// What it says of who serves it: `off` (default), `node` or `backend`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub identity: Option<String>,
     /// Refuse unless this is the generation in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expect_generation: Option<u64>,

@@ -32,6 +32,9 @@ pub struct VipRow {
     /// Whether the MSS of clients' SYNs is lowered to what fits the tunnel.
     #[serde(default)]
     pub mss_clamp: bool,
+    /// What it says of who serves it: `off`, `node` or `backend`.
+    #[serde(default)]
+    pub identity: String,
     /// Packets.
     pub packets: u64,
     /// Bytes of the frames as they arrived.

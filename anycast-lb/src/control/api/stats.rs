@@ -17,6 +17,22 @@ pub struct Stats {
     pub vips: Vec<VipCount>,
     /// Per (pool, backend).
     pub backends: Vec<BackendCount>,
+    /// Questions for the node's name; absent on a backend.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub identity: Option<IdentityCount>,
+}
+
+/// What became of questions for the node's name that the program handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityCount {
+    /// Answers sent.
+    pub answered: u64,
+    /// Malformed, or from where nobody can have asked.
+    pub odd: u64,
+    /// Beyond the daemon's own limit.
+    pub limited: u64,
+    /// Answers that could not be sent.
+    pub unsent: u64,
 }
 
 /// Counter of a verdict.

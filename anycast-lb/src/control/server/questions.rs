@@ -1,4 +1,4 @@
-//! Routes that ask what becomes of packets, here or at another node.
+//! Routes that ask what becomes of packets, here or at another node, and what became of them.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,9 +7,28 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::{Api, Body, Daemon, Query, answer, look, then};
-use crate::control::api::{Answer, AtNode, ErrorAnswer, ExplainFrames, MAX_FLOWS, TraceFlows};
+use crate::control::api::{
+    Answer, AtNode, ErrorAnswer, ExplainFrames, IdentityCount, MAX_FLOWS, Stats, TraceFlows,
+};
 use crate::control::{remote_client, view};
+use crate::daemon::run::View;
 use crate::daemon::{Code, Failure};
+use crate::model::Role;
+
+pub(super) async fn stats(State(api): State<Api>) -> Response {
+    let counted = api.identity.read();
+    let counted = IdentityCount {
+        answered: counted.answered,
+        odd: counted.odd,
+        limited: counted.limited,
+        unsent: counted.unsent,
+    };
+    let stats = move |view: &mut View<'_>| {
+        let is_asked = view.core.config().role == Role::Ingress;
+        view::stats(view).map(|stats| Stats { identity: is_asked.then_some(counted), ..stats })
+    };
+    look(State(api.daemon), stats).await
+}
 
 pub(super) async fn trace_here(daemon: Daemon, Body(question): Body<TraceFlows>) -> Response {
     if question.flows.len() > MAX_FLOWS {

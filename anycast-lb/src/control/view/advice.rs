@@ -91,6 +91,13 @@ pub(super) fn advice(verdict: Verdict, case: &Case<'_>) -> Option<String> {
         Verdict::EchoSource => {
             "nobody could be answered: the source is forged, or the capture is from the wrong place"
         }
+        Verdict::Identity => {
+            "nothing: the daemon answers it; anycast-lb stats tells what became of such questions"
+        }
+        Verdict::IdentityLimited => {
+            "clients of one network are told the node's name ten times a second: ask less often (the packets of this \
+             question count, too), or see the log of the flows"
+        }
         Verdict::NoHeadroom => {
             "the driver leaves no room in front of frames: try mode = \"generic\" for the interface, and tell us the \
              driver (ethtool -i)"

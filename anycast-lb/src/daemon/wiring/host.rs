@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::exporter::Exporter;
 use super::flow_log::Logging;
+use super::identity::Answers;
 use super::routes::Watches;
 use crate::control::remote;
 use crate::control::serve::{Limits, serve};
@@ -22,6 +23,7 @@ pub struct Host {
     exporter: Exporter,
     page: Page,
     logging: Logging,
+    answers: Answers,
     /// Until it is served.
     waiting: Option<Served>,
 }
@@ -40,12 +42,12 @@ pub struct Served {
 
 impl Host {
     /// Will serve this.
-    pub fn new(api: Api, served: Served) -> Self {
+    pub fn new(api: Api, answers: Answers, served: Served) -> Self {
         let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
         let exporter = Exporter::new(api.clone());
         let page = Page::new(api.clone());
         let logging = Logging::new(api.daemon.clone(), api.hub.clone(), api.flow_log.clone());
-        Host { api, watches, exporter, page, logging, waiting: Some(served) }
+        Host { api, watches, exporter, page, logging, answers, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -103,6 +105,10 @@ impl HostPort for Host {
 
     fn stopping(&mut self) {
         notify(&[NotifyState::Stopping]);
+    }
+
+    fn in_force(&mut self, config: &Config) {
+        self.answers.configure(config);
     }
 
     fn findings(&self, config: &Config) -> Vec<Finding> {

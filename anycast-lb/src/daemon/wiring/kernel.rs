@@ -13,7 +13,9 @@ use super::history_file::HistoryFile;
 use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
-use crate::dataplane::{Attachment, Dataplane, DataplaneError, Explained, Flow, KnownTables, Occupancy, Trace};
+use crate::dataplane::{
+    Attachment, Dataplane, DataplaneError, Explained, Flow, KnownTables, Occupancy, Trace,
+};
 use crate::membership::{InForce, Key};
 use crate::model::{Interface, VipKey};
 use crate::neighbour::Resolution;

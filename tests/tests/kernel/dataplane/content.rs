@@ -106,6 +106,7 @@ fn a_thousand_vips_and_backends_load_and_ten_thousand_questions_are_answered() -
                     hash: FlowHash::default(),
                     quic: false,
                     mss_clamp: false,
+                    identity: Default::default(),
                 }
             })
             .collect();
@@ -172,6 +173,7 @@ fn ipv6_and_every_encapsulation_are_traced() -> Result<()> {
                         hash: FlowHash::default(),
                         quic: false,
                         mss_clamp: false,
+                        identity: Default::default(),
                     }
                 })
                 .to_vec();

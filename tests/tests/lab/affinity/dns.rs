@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use xtask::lab::daemons::{Daemon, Program, arguments};
+use xtask::lab::netns::Namespace;
 use xtask::lab::topology::{ECHO_PORT, VIP_V4, VIP_V6};
 use xtask::lab::{Families, Family, Lab, SERVICE_DEADLINE, listens};
 
@@ -117,8 +119,14 @@ fn serve(lab: &mut Lab, index: usize) -> Result<Daemon> {
     let backend = lab.backend(index);
     backend.service(ECHO)?.kill9()?;
     let (name, namespace) = (backend.name().to_owned(), backend.namespace().clone());
-    let directory = lab.directory().to_owned();
-    fs::write(directory.join(format!("{name}.zone")), zone(&name))?;
+    let mut daemon = lab.beside(&namespace, nsd(lab.directory(), &name)?);
+    wait_for_zone(&mut daemon, &namespace)?;
+    Ok(daemon)
+}
+
+/// NSD of a backend: files written, to be started.
+pub(in super::super) fn nsd(directory: &Path, name: &str) -> Result<Program> {
+    fs::write(directory.join(format!("{name}.zone")), zone(name))?;
     let file = directory.join(format!("{name}-nsd.conf"));
     let run = directory.display();
     fs::write(
@@ -142,24 +150,26 @@ zone:
 "
         ),
     )?;
-    let program = Program {
+    Ok(Program {
         name: format!("{name}-nsd"),
         program: "nsd".into(),
         arguments: arguments(["-d".as_ref(), "-c".as_ref(), file.as_os_str()]),
         notifies: false,
-    };
-    let mut daemon = lab.beside(&namespace, program);
+    })
+}
+
+/// Starts it, and waits until it answers.
+pub(in super::super) fn wait_for_zone(daemon: &mut Daemon, namespace: &Namespace) -> Result<()> {
     daemon.start()?;
     for transport in ["udp", "tcp"] {
-        daemon.wait_until(SERVICE_DEADLINE, transport, || listens(&namespace, transport, PORT))?;
+        daemon.wait_until(SERVICE_DEADLINE, transport, || listens(namespace, transport, PORT))?;
     }
     // The socket is there before the zone is read.
     let server = format!("@{VIP_V4}");
     daemon.wait_until(SERVICE_DEADLINE, "the zone", || {
         let words = ["+short", "+tries=1", "+time=1", &server, NAME, "TXT"];
         namespace.run("dig", &words).is_ok_and(|output| output.stdout.starts_with(b"\""))
-    })?;
-    Ok(daemon)
+    })
 }
 
 fn zone(name: &str) -> String {

@@ -22,7 +22,7 @@ use super::netns::Namespace;
 use super::node::Node;
 use super::state::RunDir;
 use super::tools::Tools;
-use super::topology::{self, HTTP_PORT, VIP_V4, VIP_V6};
+use super::topology::{self, EDGE, HTTP_PORT, VIP_V4, VIP_V6};
 use super::traffic::{Flow, Outcome, RunningTraffic, Spec};
 use plan::NAMES;
 pub use routes::Change;
@@ -64,13 +64,28 @@ pub struct PopLab {
     exchange: Namespace,
     tools: Tools,
     // Last: it removes what is left once everything above is gone.
-    run: Arc<RunDir>,
+    pub(super) run: Arc<RunDir>,
 }
 
 impl PopLab {
     /// An ingress node of a PoP.
     pub fn ingress(&mut self, pop: usize, index: usize) -> &mut Node {
         &mut self.pops[pop].ingresses[index]
+    }
+
+    /// The client near a PoP.
+    pub fn client(&self, pop: usize) -> &Namespace {
+        &self.pops[pop].client
+    }
+
+    /// Where a backend of a PoP lives.
+    pub fn backend_namespace(&self, pop: usize, index: usize) -> &Namespace {
+        self.pops[pop].backends[index].namespace()
+    }
+
+    /// Where the lab keeps its files.
+    pub fn directory(&self) -> &std::path::Path {
+        self.run.path()
     }
 
     /// A backend of a PoP.
@@ -89,6 +104,11 @@ impl PopLab {
         let spec = Spec { tcp, udp_flows: 0, ..spec.clone() };
         let clients: Vec<_> = self.pops.iter().map(|pop| pop.client.clone()).collect();
         RunningTraffic::start(&self.run, &self.tools.xtask, &clients, &spec)
+    }
+
+    /// Captures what the client near a PoP sends and gets.
+    pub fn capture_client(&self, pop: usize) -> Result<Capture> {
+        Capture::start(&self.pops[pop].client, EDGE)
     }
 
     /// Captures what passes between a PoP's router and the exchange.

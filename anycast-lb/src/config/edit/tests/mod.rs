@@ -19,7 +19,14 @@ fn key(text: &str) -> VipKey {
 }
 
 fn add_vip(vip: &str, pool: &str) -> Edit {
-    Edit::AddVip { key: key(vip), pool: pool.into(), hash: None, quic: false, mss_clamp: false }
+    Edit::AddVip {
+        key: key(vip),
+        pool: pool.into(),
+        hash: None,
+        quic: false,
+        mss_clamp: false,
+        identity: None,
+    }
 }
 
 fn remove_vip(vip: &str) -> Edit {

@@ -87,7 +87,8 @@ fn edits() -> impl Strategy<Value = Edit> {
             pool,
             hash: None,
             quic: false,
-            mss_clamp: false
+            mss_clamp: false,
+            identity: None,
         }),
         vip().prop_map(|key| Edit::RemoveVip { key }),
         name().prop_map(|name| add_pool(&name)),

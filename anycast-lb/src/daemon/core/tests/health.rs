@@ -58,6 +58,7 @@ fn verdicts_that_come_together_are_one_swap_however_many_vips_there_are() {
             hash: Default::default(),
             quic: false,
             mss_clamp: false,
+            identity: Default::default(),
         }));
     }
     assert_eq!(config.vips.len(), 1000);
