@@ -21,5 +21,5 @@ mod packet;
 pub mod responder;
 mod sender;
 
-pub use driver::Counts;
+pub use driver::{Counted, Counts};
 pub use responder::{Disclosure, Settings};

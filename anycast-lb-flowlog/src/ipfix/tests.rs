@@ -61,7 +61,9 @@ fn read(messages: &[Vec<u8>], fields: &[&str]) -> Vec<Vec<String>> {
     command
         .args(["-n", "-d", "udp.port==4739,cflow", "-T", "fields", "-E", "separator=/s", "-r"])
         .arg(file.path());
-    fields.iter().for_each(|field| drop(command.args(["-e", field])));
+    for field in fields {
+        command.args(["-e", field]);
+    }
     let output = command.env("TZ", "UTC").output().expect("tshark is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -1,5 +1,9 @@
 //! What is told: plain values, gathered at one moment.
 
+use anycast_lb_common::abi::Observed;
+use anycast_lb_flowlog as flowlog;
+use anycast_lb_identity::Counted;
+
 use super::process::Process;
 use crate::control::api::{
     BackendRow, Bgp, Hijacks, HostFinding, PeerRow, PoolRow, RpkiState, Status, VerdictCount, VipRow,
@@ -43,6 +47,14 @@ pub struct Facts {
     pub peers: Vec<PeerRow>,
     /// What on this host will bite.
     pub findings: Vec<HostFinding>,
+    /// What the program reported of packets.
+    pub observed: Observed,
+    /// Records that were read and found no room.
+    pub unread: u64,
+    /// What became of records of the flow log.
+    pub flow_log: flowlog::Counts,
+    /// What became of questions for the node's name.
+    pub identity: Counted,
     /// The daemon's process; none if the kernel did not tell.
     pub process: Option<Process>,
 }

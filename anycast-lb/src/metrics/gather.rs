@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
-use anycast_lb_common::abi::Program;
+use anycast_lb_common::abi::{Observed, Program};
 
 use super::facts::{Changes, Facts, Fingerprints};
 use super::process;
@@ -32,6 +32,7 @@ struct Inside {
     occupancy: Vec<Occupancy>,
     changes: Changes,
     bgp: Bgp,
+    observed: Observed,
 }
 
 /// All facts of this moment.
@@ -65,6 +66,10 @@ pub async fn gather(api: &Api, check: Check) -> Result<Facts, Failure> {
         hijacks: view::hijacks(api.station.status()),
         peers: api.peers.lock().rows(Instant::now()),
         findings: findings.into_iter().map(view::finding).collect(),
+        observed: inside.observed,
+        unread: api.hub.unread(),
+        flow_log: api.flow_log.counts(),
+        identity: api.identity.read(),
         process,
     })
 }
@@ -94,6 +99,7 @@ fn inside(view: &View<'_>) -> Result<Inside, Failure> {
             last_reload: tally.last_reload.map(moment),
         },
         bgp: view::bgp(view),
+        observed: view.dataplane.observed()?,
     })
 }
 

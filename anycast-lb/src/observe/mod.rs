@@ -48,6 +48,7 @@ pub struct Hub {
     state: Arc<Mutex<State>>,
     /// Names for what numbers stand for.
     pub books: Books,
+    unread: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -157,6 +158,16 @@ impl Hub {
     pub async fn log_flows(&self, handle: &Handle, flow_log: Option<FlowLog>) -> Result<(), Failure> {
         self.lock().flow_log = flow_log;
         self.tell(handle).await
+    }
+
+    /// Records of the flow log and questions that were read and that nobody took.
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more of them.
+    fn drop_one(&self) {
+        self.unread.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells the data plane what is asked for by now.

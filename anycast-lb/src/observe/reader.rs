@@ -3,8 +3,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anycast_lb_common::abi::{Event, Program, Question, Reasons, VERDICTS, Verdict};
@@ -39,8 +37,6 @@ pub struct Streams {
     pub flows: mpsc::Receiver<Record>,
     /// Questions for the name of the node.
     pub questions: mpsc::Receiver<Question>,
-    /// Records and questions that were read and that nobody took.
-    pub dropped: Arc<AtomicU64>,
 }
 
 /// Reads `rings` from now on.
@@ -50,33 +46,32 @@ pub struct Streams {
 pub fn start(rings: Rings, hub: Hub, reporter: Reporter) -> io::Result<Streams> {
     let (flows, flow_receiver) = mpsc::channel(BACKLOG);
     let (questions, question_receiver) = mpsc::channel(BACKLOG);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let (books, lost) = (hub.books.clone(), dropped.clone());
+    let to = hub.clone();
     read(rings.flows, move |bytes| {
         let Some((event, _)) = split(bytes) else { return };
-        let book = books.of(event.version);
+        let book = to.books.of(event.version);
         let record = decode(&event, book.as_deref(), &reporter, wall_clock(event.time));
         if let Some(record) = record
             && flows.try_send(record).is_err()
         {
-            lost.fetch_add(1, Ordering::Relaxed);
+            to.drop_one();
         }
     })?;
+    let to = hub.clone();
     read(rings.packets, move |bytes| {
         if let Some(sighting) = sighting(bytes) {
-            hub.give(&sighting);
+            to.give(&sighting);
         }
     })?;
-    let lost = dropped.clone();
     read(rings.questions, move |bytes| {
         let question = bytemuck::try_pod_read_unaligned(bytes);
         if let Ok(question) = question
             && questions.try_send(question).is_err()
         {
-            lost.fetch_add(1, Ordering::Relaxed);
+            hub.drop_one();
         }
     })?;
-    Ok(Streams { flows: flow_receiver, questions: question_receiver, dropped })
+    Ok(Streams { flows: flow_receiver, questions: question_receiver })
 }
 
 /// Hands each record of `ring` to `take`.

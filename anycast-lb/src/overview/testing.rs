@@ -32,6 +32,7 @@ pub fn vip(key: &str, pool: &str, packets: u64) -> VipRow {
         hash: "5-tuple".into(),
         quic: false,
         mss_clamp: true,
+        identity: "off".into(),
         packets,
         bytes: packets * 100,
     }

@@ -5,6 +5,7 @@ mod node;
 mod peers;
 mod pools;
 mod process;
+mod reports;
 mod routes;
 mod traffic;
 
@@ -83,6 +84,7 @@ pub struct Metric {
 pub fn metrics() -> impl Iterator<Item = &'static Metric> {
     [
         traffic::METRICS,
+        reports::METRICS,
         pools::METRICS,
         announce::METRICS,
         routes::METRICS,

@@ -6,6 +6,8 @@ use crate::daemon::testing::vip_key;
 use crate::dataplane::Occupancy;
 use crate::metrics::Facts;
 use crate::metrics::facts::{Changes, Fingerprints};
+use anycast_lb_common::abi::{Observed, Written};
+
 use crate::metrics::process::Process;
 use crate::model::Role;
 
@@ -30,6 +32,7 @@ pub fn facts() -> Facts {
             hash: "5-tuple".into(),
             quic: false,
             mss_clamp: false,
+            identity: "off".into(),
             packets: 10,
             bytes: 1000,
         }],
@@ -79,6 +82,10 @@ pub fn facts() -> Facts {
             why: "it drops".into(),
             fix: None,
         }],
+        observed: Observed { flows: Written { records: 5, limited: 6, lost: 7 }, ..Observed::default() },
+        unread: 8,
+        flow_log: anycast_lb_flowlog::Counts { written: 4, ..Default::default() },
+        identity: anycast_lb_identity::Counted { answered: 3, ..Default::default() },
         process: Some(Process {
             cpu_seconds: 1.5,
             resident_bytes: 4096,
