@@ -57,7 +57,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench --json | tail -n 1
   cargo xtask bench --case v4 --rounds 30
-  cargo xtask bench --case table- --case change- --case memory --case health-     (the control plane)
+  cargo xtask bench --case table- --case change- --case scrape- --case memory --case health-     (the control plane)
   cargo xtask bench --peer katran=/sys/fs/bpf/katran
   cargo xtask bench --end-to-end
   cargo xtask bench --end-to-end=3 --case udp

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -43,6 +43,22 @@ impl Default for Limits {
             lifetime: Duration::from_secs(300),
             keep_alive: true,
         }
+    }
+}
+
+/// Why something is not served where it should be; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Problem(Arc<Mutex<Option<String>>>);
+
+impl Problem {
+    /// It, if there is one.
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It is this one from now on, or there is none.
+    pub fn set(&self, problem: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
 

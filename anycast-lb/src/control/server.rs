@@ -28,6 +28,7 @@ use super::api::{
     AddBackend, AddPool, AddVip, Answer, BackendCondition, Condition, ErrorAnswer, ErrorBody, PatchBackend,
     PatchNode, PatchPop, Reload,
 };
+use super::serve::Problem;
 use super::tls::Credentials;
 use super::view;
 use crate::config::edit::Edit;
@@ -36,7 +37,6 @@ use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
-use crate::metrics::serve::Problem;
 use crate::model::{BackendState, Encapsulation, FlowHash, Identity, TableKind};
 use crate::observe::Hub;
 use crate::peers::Peers;

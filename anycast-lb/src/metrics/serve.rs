@@ -1,6 +1,6 @@
 //! `GET /metrics`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,22 +23,6 @@ pub const LIMITS: Limits = Limits {
     lifetime: Duration::from_secs(30),
     keep_alive: false,
 };
-
-/// Why metrics are not served where they should be; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Problem(Arc<Mutex<Option<String>>>);
-
-impl Problem {
-    /// It, if there is one.
-    pub fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// It is this one from now on, or there is none.
-    pub fn set(&self, problem: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-    }
-}
 
 #[derive(Clone)]
 struct Exporter {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xtask::lab::daemons::{Daemon, Program, arguments, until};
 use xtask::lab::netns::Namespace;
-use xtask::lab::topology::{self, ROUTER_UNDERLAY};
+use xtask::lab::topology;
 use xtask::lab::{Families, Lab, Node};
 use xtask::workspace::{find_program, root};
 
@@ -22,7 +22,7 @@ use super::stand::{DEADLINE, done, edit, route_via, shape, status};
 
 /// Where nodes serve metrics in the underlay.
 const PORT: u16 = 9524;
-/// Where Prometheus answers, on the router.
+/// Where Prometheus answers, on the router, which has a leg in the underlay.
 const PROMETHEUS: &str = "127.0.0.1:9090";
 /// Answers that are enough to be counted.
 const SOME: u64 = 300;
@@ -43,7 +43,7 @@ fn prometheus_tells_what_the_command_line_tells() -> Result<()> {
         lab.backend(index).start()?;
     }
     let prometheus = Prometheus::start(&lab, &[ingresses, backends].concat())?;
-    prometheus.becomes("count(up == 1)", &[("", 4.0)])?;
+    prometheus.becomes("count(up == 1)", &[4.0])?;
 
     // Counters, when nobody sends any more.
     route_via(&lab, 0)?;
@@ -60,7 +60,7 @@ fn prometheus_tells_what_the_command_line_tells() -> Result<()> {
         &sums,
     )?;
     let forwarded = format!("sum(anycast_lb_verdict_packets_total{{{mine}, kind=\"transmit\"}})");
-    prometheus.becomes(&forwarded, &[("", sent as f64)])?;
+    prometheus.becomes(&forwarded, &[sent as f64])?;
     let mut taken = 0;
     for index in 0..2 {
         let stats = lab.backend(index).cli(&["stats", "--json"])?.json()?;
@@ -70,7 +70,7 @@ fn prometheus_tells_what_the_command_line_tells() -> Result<()> {
     }
     prometheus.becomes(
         "sum(anycast_lb_verdict_packets_total{program=\"backend\", verdict=\"decap_gue\"})",
-        &[("", taken as f64)],
+        &[taken as f64],
     )?;
 
     agreement(&mut lab, &prometheus, ingresses)?;
@@ -265,7 +265,6 @@ type Sample = (Value, f64);
 
 impl Prometheus {
     fn start(lab: &Lab, targets: &[SocketAddr]) -> Result<Self> {
-        ensure!(ROUTER_UNDERLAY.v4.is_private(), "the router has a leg in the underlay");
         let directory = lab.directory().join("prometheus");
         fs::create_dir(&directory)?;
         let targets: Vec<String> = targets.iter().map(|t| format!("\"{t}\"")).collect();
@@ -327,13 +326,12 @@ impl Prometheus {
     }
 
     /// Waits until an expression gives these values: no series, or one.
-    fn becomes(&self, expression: &str, expected: &[(&str, f64)]) -> Result<()> {
+    fn becomes(&self, expression: &str, expected: &[f64]) -> Result<()> {
         let mut last = Vec::new();
         let waited = until(DEADLINE, &format!("{expression} to be {expected:?}"), || {
             last = self.query(expression)?;
             let values: Vec<f64> = last.iter().map(|(_, value)| *value).collect();
-            let wanted: Vec<f64> = expected.iter().map(|(_, value)| *value).collect();
-            Ok((values == wanted).then_some(()))
+            Ok((values == expected).then_some(()))
         });
         waited.with_context(|| format!("last: {last:?}"))
     }

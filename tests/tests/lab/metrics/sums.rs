@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::zeroed;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use anycast_lb_common::abi::Program;
@@ -282,8 +282,7 @@ fn backend_kinds() -> Result<Kinds> {
     let (own, node) = (topology::backend(0).v4, topology::ingress(0).v4);
     // A datagram to an echo service whose answer leads nowhere, so that nobody else has to do with it.
     let inner = |to| udp(to, ECHO_PORT).map(|frame| frame[IP..].to_vec());
-    let tunnelled = |from: IpAddr, to: Ipv4Addr, head: [u8; 8], inner: &[u8]| -> Result<Vec<u8>> {
-        let IpAddr::V4(from) = from else { anyhow::bail!("no IPv4") };
+    let tunnelled = |from: Ipv4Addr, to: Ipv4Addr, head: [u8; 8], inner: &[u8]| -> Result<Vec<u8>> {
         let mut frame = Vec::new();
         let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let payload = [&head[..], inner].concat();
@@ -293,19 +292,19 @@ fn backend_kinds() -> Result<Kinds> {
     // One word of private data, IPv4 inside, no hops.
     let head = [1, 4, 0, 0, 0, 0, 0, 0];
     let ours = inner(VIP_V4)?;
-    let stranger = IpAddr::from([192, 0, 2, 66]);
+    let stranger = Ipv4Addr::new(192, 0, 2, 66);
     Ok(vec![
-        ("decap_gue", tunnelled(node.into(), own, head, &ours)?),
+        ("decap_gue", tunnelled(node, own, head, &ours)?),
         ("stranger", tunnelled(stranger, own, head, &ours)?),
-        ("not_for_us", tunnelled(node.into(), Ipv4Addr::new(10, 0, 0, 99), head, &ours)?),
-        ("gue_version", tunnelled(node.into(), own, [0x41, 4, 0, 0, 0, 0, 0, 0], &ours)?),
-        ("gue_protocol", tunnelled(node.into(), own, [1, 6, 0, 0, 0, 0, 0, 0], &ours)?),
-        ("gue_type", tunnelled(node.into(), own, [1, 4, 0, 0, 0, 9, 0, 0], &ours)?),
-        ("gue_hops", tunnelled(node.into(), own, [1, 4, 0, 0, 0, 0, 1, 0], &ours)?),
-        ("gue_length", tunnelled(node.into(), own, [1, 4, 0, 0, 0, 0, 0, 3], &ours)?),
-        ("inner_not_vip", tunnelled(node.into(), own, head, &inner(Ipv4Addr::new(192, 0, 2, 9))?)?),
-        ("inner_malformed", tunnelled(node.into(), own, head, &changed_inner(&ours))?),
-        ("outer_fragment", changed(tunnelled(node.into(), own, head, &ours)?, &[(6, 0x20)])),
+        ("not_for_us", tunnelled(node, Ipv4Addr::new(10, 0, 0, 99), head, &ours)?),
+        ("gue_version", tunnelled(node, own, [0x41, 4, 0, 0, 0, 0, 0, 0], &ours)?),
+        ("gue_protocol", tunnelled(node, own, [1, 6, 0, 0, 0, 0, 0, 0], &ours)?),
+        ("gue_type", tunnelled(node, own, [1, 4, 0, 0, 0, 9, 0, 0], &ours)?),
+        ("gue_hops", tunnelled(node, own, [1, 4, 0, 0, 0, 0, 1, 0], &ours)?),
+        ("gue_length", tunnelled(node, own, [1, 4, 0, 0, 0, 0, 0, 3], &ours)?),
+        ("inner_not_vip", tunnelled(node, own, head, &inner(Ipv4Addr::new(192, 0, 2, 9))?)?),
+        ("inner_malformed", tunnelled(node, own, head, &changed_inner(&ours))?),
+        ("outer_fragment", changed(tunnelled(node, own, head, &ours)?, &[(6, 0x20)])),
         ("not_tunnel", udp(own, 9)?),
         ("backend_not_ip", arp()),
     ])
