@@ -77,7 +77,7 @@ pub(super) fn wrongs(facts: &Facts) -> Vec<Wrong> {
         let fix = finding.fix.as_ref().map(|fix| format!(" Mend: {fix}")).unwrap_or_default();
         add(&finding.severity, "host", format!("{}: {}.{fix}", finding.what, finding.why));
     }
-    wrongs.sort_by_key(|w| w.rank());
+    wrongs.sort_by_key(Wrong::rank);
     wrongs
 }
 

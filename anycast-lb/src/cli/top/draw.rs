@@ -88,6 +88,8 @@ struct Pen<'a> {
     palette: Palette,
 }
 
+/// A plot: its title, what it shows of a moment, its colour.
+type Plotted = (&'static str, fn(&Moment) -> f64, Tone);
 type Part<'a> = (&'a str, Style);
 
 impl Pen<'_> {
@@ -165,7 +167,8 @@ impl Pen<'_> {
         let bits = totals.received.map_or_else(|| "-".to_owned(), |r| short(r.bits));
         let dropping = totals.dropped.is_some_and(|r| r.packets > 0.0);
         let drop_style = if dropping { self.palette.of(Tone::Bad) } else { BOLD };
-        let alarms = overview.wrongs.len();
+        // Remarks are no alarms.
+        let alarms = overview.wrongs.iter().filter(|w| w.rank() < 2).count();
         let bad = overview.wrongs.iter().any(|w| w.rank() == 0);
         let alarm = match alarms {
             0 => ("nothing is wrong ".to_owned(), Tone::Good),
@@ -210,7 +213,7 @@ impl Pen<'_> {
 
     fn plots(&mut self, line: u16, top: &Top) {
         let third = (self.area.width - 2) / 3;
-        let kinds: [(&str, fn(&Moment) -> f64, Tone); 3] = [
+        let kinds: [Plotted; 3] = [
             ("packets/s", |m| m.packets, Tone::Good),
             ("bits/s", |m| m.bits, Tone::Plain),
             ("drops/s", |m| m.drops, Tone::Bad),
@@ -260,7 +263,8 @@ impl Pen<'_> {
             let y = first + 1 + n as u16;
             self.line(y, &sheet.columns, line, &widths);
             if selected == Some(offset + n) {
-                self.paint_line(y, REVERSED);
+                // Colours turned round would be blocks: what is selected has none.
+                self.paint_line(y, REVERSED.fg(Color::Reset).remove_modifier(Modifier::DIM));
             }
         }
         self.put(0, rule, &[(&"─".repeat(self.wide()), DIM)]);

@@ -213,7 +213,7 @@ impl Top {
     pub fn silence(&self, now: Instant) -> Option<(Duration, Option<&str>)> {
         let silent = now.saturating_duration_since(self.answered);
         let late = self.interval * 2 + Duration::from_secs(2);
-        (self.trouble.is_some() || silent > late).then(|| (silent, self.trouble.as_deref()))
+        (self.trouble.is_some() || silent > late).then_some((silent, self.trouble.as_deref()))
     }
 
     /// The view in front.

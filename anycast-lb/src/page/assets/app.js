@@ -268,14 +268,16 @@ const SEVERITY = { error: "bad", warning: "notable" };
 let allWrongs = false;
 let wrongsShown = "";
 
+// Errors and warnings; remarks are folded away.
 function wrongs(rows) {
   const now = JSON.stringify([allWrongs, rows]);
   if (now === wrongsShown) return;
   wrongsShown = now;
-  const shown = allWrongs ? rows : rows.slice(0, MOST_WRONGS);
-  const lines = shown.map((row) => el("p", { class: "alarm", "data-tone": SEVERITY[row.severity] ?? "unknown" }, el("b", {}, row.what), el("bdi", {}, row.text)));
-  if (rows.length > MOST_WRONGS) {
-    const more = el("button", { type: "button", class: "more" }, allWrongs ? "show fewer" : `show all ${rows.length} alarms`);
+  const alarms = rows.filter((row) => SEVERITY[row.severity]);
+  const remarks = rows.filter((row) => !SEVERITY[row.severity]);
+  const lines = (allWrongs ? alarms : alarms.slice(0, MOST_WRONGS)).map(wrong);
+  if (alarms.length > MOST_WRONGS) {
+    const more = el("button", { type: "button", class: "more" }, allWrongs ? "show fewer" : `show all ${alarms.length} alarms`);
     more.addEventListener("click", () => {
       allWrongs = !allWrongs;
       wrongs(rows);
@@ -283,7 +285,14 @@ function wrongs(rows) {
     lines.push(el("p", {}, more));
   }
   $("wrongs").replaceChildren(...lines);
-  $("wrongs").hidden = !rows.length;
+  $("wrongs").hidden = !alarms.length;
+  $("remarks").hidden = !remarks.length;
+  set($("remarked"), `${remarks.length} remark${remarks.length === 1 ? "" : "s"} about this host`);
+  $("remark-list").replaceChildren(...remarks.map(wrong));
+}
+
+function wrong(row) {
+  return el("p", { class: "alarm", "data-tone": SEVERITY[row.severity] ?? "unknown" }, el("b", {}, row.what), el("bdi", {}, row.text));
 }
 
 // The pool whose shares are plotted: the busiest, until somebody chooses.

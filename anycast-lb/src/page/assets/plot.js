@@ -8,7 +8,8 @@ const LEFT = 46;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
-const WINDOW_MS = 300000;
+// What is shown is as long as what is known, in these steps.
+const WINDOWS_MS = [60000, 120000, 300000];
 const MOST_LINES = 6;
 
 function svg(name, attributes = {}) {
@@ -51,7 +52,9 @@ export class Plot {
     const width = Math.floor(this.canvas.parentElement.clientWidth);
     if (width < 60) return;
     const end = this.times.at(-1) ?? 0;
-    const x = (at) => LEFT + (width - LEFT - RIGHT) * (1 - (end - at) / WINDOW_MS);
+    const known = end - (this.times[0] ?? end);
+    this.window = WINDOWS_MS.find((length) => known <= length) ?? WINDOWS_MS.at(-1);
+    const x = (at) => LEFT + (width - LEFT - RIGHT) * (1 - (end - at) / this.window);
     const stacks = stacked(this.times, this.lines, this.whole);
     const most = this.whole ? 1 : nice(Math.max(0, ...stacks.sums.filter((s) => s !== null)));
     const y = (value) => HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * Math.min(1, value / most);
@@ -81,11 +84,13 @@ export class Plot {
       parts.push(text);
     }
     const inner = width - LEFT - RIGHT;
-    const marks = inner > 420 ? [5, 4, 3, 2, 1] : [5, 3, 1];
-    for (const minutes of marks) {
-      const place = LEFT + inner * (1 - (minutes * 60000) / WINDOW_MS);
-      const text = svg("text", { x: place, y: HEIGHT - 5, class: "tick", "text-anchor": minutes === 5 ? "start" : "middle" });
-      text.textContent = `−${minutes} min`;
+    const steps = this.window === 60000 ? 4 : this.window === 120000 ? 2 : 5;
+    for (let step = 0; step < steps; step += 1) {
+      if (step && inner < 420 && (steps - step) % 2 === 0 && steps > 2) continue;
+      const seconds = (this.window / 1000) * (1 - step / steps);
+      const place = LEFT + (inner * step) / steps;
+      const text = svg("text", { x: place, y: HEIGHT - 5, class: "tick", "text-anchor": step ? "middle" : "start" });
+      text.textContent = seconds % 60 ? `−${seconds} s` : `−${seconds / 60} min`;
       parts.push(text);
     }
     const now = svg("text", { x: width - RIGHT, y: HEIGHT - 5, class: "tick", "text-anchor": "end" });

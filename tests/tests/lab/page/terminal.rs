@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use xtask::lab::Node;
 use xtask::lab::daemons::until;
 use xtask::lab::netns::Namespace;
-use xtask::lab::tools::Tools;
+use xtask::lab::tools::{Tools, target_directory};
 
 use super::super::stand::{DEADLINE, done};
 use super::{Stage, VIP_V4};
@@ -56,6 +56,14 @@ impl Terminal {
         self.tmux(&[&["send-keys"], keys].concat()).map(drop)
     }
 
+    /// Writes what stands there, with its colours, for who wants to look.
+    fn keep(&self, (width, height): (u16, u16), name: &str) -> Result<()> {
+        let directory = target_directory().join("screenshots");
+        fs::create_dir_all(&directory)?;
+        let file = directory.join(format!("top-{width}x{height}-{name}.ansi"));
+        Ok(fs::write(file, self.tmux(&["capture-pane", "-p", "-e"])?)?)
+    }
+
     fn shows(&self, words: &[&str]) -> Result<String> {
         let mut last = String::new();
         until(DEADLINE, &format!("{words:?}"), || {
@@ -87,11 +95,17 @@ fn top_shows_the_node_on_terminals_small_and_large() -> Result<()> {
         let terminal = Terminal::start(stage.node(), size, &server, "")?;
         let screen = terminal.shows(&["anycast-lb top", "1 VIPs", &vip, "q quit"])?;
         ensure!(screen.lines().all(|line| line.chars().count() <= usize::from(size.0)), "{screen}");
+        until(DEADLINE, "rates", || {
+            let screen = terminal.screen()?;
+            Ok((!screen.contains("in - pkt/s") && screen.contains(" k pkt/s")).then_some(()))
+        })?;
+        terminal.keep(size, "vips")?;
         terminal.keys(&["2"])?;
-        let screen = terminal.shows(&["BACKEND", "10.0.0.11", "SHARE", "ASKED", "NOTE"])?;
-        println!("{screen}");
+        terminal.shows(&["BACKEND", "10.0.0.11", "SHARE", "ASKED", "NOTE"])?;
+        terminal.keep(size, "backends")?;
         terminal.keys(&["3"])?;
         terminal.shows(&["REASON", "unmatched_service"])?;
+        terminal.keep(size, "drops")?;
         terminal.keys(&["4"])?;
         // The router's name is text, whatever is in it.
         terminal.shows(&["BMP", "<img/src=x"])?;
@@ -99,7 +113,12 @@ fn top_shows_the_node_on_terminals_small_and_large() -> Result<()> {
         terminal.shows(&["nothing has that in it"])?;
         terminal.keys(&["?"])?;
         terminal.shows(&["let the picture stand still"])?;
-        terminal.keys(&["x", "Escape", "1"])?;
+        terminal.keys(&["x"])?;
+        terminal.shows(&["filter: zzz"])?;
+        // By itself: together with the next key it would be another one.
+        terminal.keys(&["Escape"])?;
+        terminal.shows(&["BMP", "/ filter"])?;
+        terminal.keys(&["1"])?;
         terminal.shows(&[&vip])?;
         // It is told its new size.
         terminal.tmux(&["resize-window", "-x", "50", "-y", "10"])?;

@@ -7,7 +7,7 @@ pub(super) fn sheet(overview: &Overview, all: bool) -> Sheet {
     let shown = overview.verdicts.iter().filter(|v| all || v.count.kind == "drop");
     Sheet {
         columns: vec![
-            words("REASON", 14, 0),
+            words("REASON", 20, 0),
             numbers("PKT/S", 6, 0),
             numbers("BIT/S", 6, 3),
             numbers("PACKETS", 7, 0),
