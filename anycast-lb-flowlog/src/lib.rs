@@ -4,6 +4,7 @@
 //! record     what is known of one packet that opened, ended or moved its flow; one line of JSON
 //! files      the files that lines go to: bounded, named by time                             (I/O)
 //! task       takes records from a channel, and never keeps who sends them waiting           (I/O)
+//! ipfix      the same for a collector                                                    (pure)
 //! filter     which records somebody asks for                                                (pure)
 //! search     finds them in files, within bounds of time and size                            (I/O)
 //! story      what many nodes say of one flow, put together                                  (pure)
@@ -11,6 +12,7 @@
 
 mod files;
 mod filter;
+mod ipfix;
 mod record;
 mod search;
 mod stamp;

@@ -1,17 +1,20 @@
 //! Takes records and never keeps who sends them waiting: lines go to a thread of their own, which a slow disk may
 //! hold up, and what does not get there in time is counted.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc as blocking;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::files::Files;
+use crate::ipfix::Exporter;
 use crate::record::Record;
 
 /// Lines wait no longer than this to be written.
@@ -20,6 +23,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 const BATCH: usize = 64 * 1024;
 /// Batches that may wait for the disk.
 const BATCHES: usize = 64;
+/// Records that are told to a collector at once.
+const TOLD_AT_ONCE: usize = 64;
 /// Records that are taken from the channel at once.
 const TAKEN: usize = 512;
 
@@ -30,6 +35,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// Bytes of all files at most.
     pub max_bytes: u64,
+    /// A collector of IPFIX that is told, too.
+    pub ipfix: Option<SocketAddr>,
 }
 
 /// What became of records so far.
@@ -45,6 +52,10 @@ pub struct Counts {
     pub failed: u64,
     /// Writes that failed.
     pub errors: u64,
+    /// Handed to the network for the collector.
+    pub exported: u64,
+    /// Messages to the collector that could not be sent.
+    pub export_errors: u64,
 }
 
 #[derive(Debug, Default)]
@@ -54,30 +65,47 @@ struct Counters {
     dropped: AtomicU64,
     failed: AtomicU64,
     errors: AtomicU64,
+    exported: AtomicU64,
+    export_errors: AtomicU64,
 }
 
-/// The log of a node; off until it is given settings.
+/// The log of a node; off until it is given settings. Clones are the same log.
+#[derive(Clone, Debug)]
+pub struct FlowLog(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct FlowLog {
+struct Shared {
     settings: watch::Sender<Option<Settings>>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
     counters: Arc<Counters>,
-    task: JoinHandle<()>,
+}
+
+impl Default for FlowLog {
+    /// One that nobody sends records to.
+    fn default() -> Self {
+        FlowLog::new(None, Arc::default()).0
+    }
 }
 
 impl FlowLog {
-    /// Begins to take `records`. While the log is off they are thrown away. Needs a runtime of tokio.
-    pub fn start(settings: Option<Settings>, records: mpsc::Receiver<Record>) -> Self {
+    /// Begins to take `records`. While the log is off they are thrown away. The task ends, with all written, some
+    /// time after who sends records has gone. Needs a runtime of tokio.
+    pub fn start(settings: Option<Settings>, records: mpsc::Receiver<Record>) -> (Self, JoinHandle<()>) {
+        let counters = Arc::default();
+        let (log, watched, asked) = FlowLog::new(settings, Arc::clone(&counters));
+        let task = tokio::spawn(take(records, watched, asked, counters));
+        (log, task)
+    }
+
+    fn new(settings: Option<Settings>, counters: Arc<Counters>) -> (Self, Watched, Asked) {
         let (settings, watched) = watch::channel(settings);
         let (flushes, asked) = mpsc::channel(8);
-        let counters = Arc::new(Counters::default());
-        let task = tokio::spawn(take(records, watched, asked, counters.clone()));
-        FlowLog { settings, flushes, counters, task }
+        (FlowLog(Arc::new(Shared { settings, flushes, counters })), watched, asked)
     }
 
     /// Other settings are in force; none = off.
     pub fn set(&self, settings: Option<Settings>) {
-        self.settings.send_if_modified(|old| {
+        self.0.settings.send_if_modified(|old| {
             let changes = *old != settings;
             *old = settings;
             changes
@@ -86,38 +114,35 @@ impl FlowLog {
 
     /// Where the files are; none while the log is off.
     pub fn directory(&self) -> Option<PathBuf> {
-        self.settings.borrow().as_ref().map(|settings| settings.directory.clone())
+        self.0.settings.borrow().as_ref().map(|settings| settings.directory.clone())
     }
 
     /// What became of records so far.
     pub fn counts(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         Counts {
-            taken: of(&self.counters.taken),
-            written: of(&self.counters.written),
-            dropped: of(&self.counters.dropped),
-            failed: of(&self.counters.failed),
-            errors: of(&self.counters.errors),
+            taken: of(&self.0.counters.taken),
+            written: of(&self.0.counters.written),
+            dropped: of(&self.0.counters.dropped),
+            failed: of(&self.0.counters.failed),
+            errors: of(&self.0.counters.errors),
+            exported: of(&self.0.counters.exported),
+            export_errors: of(&self.0.counters.export_errors),
         }
     }
 
     /// Returns when what has come by now is in the files, or when they take too long.
     pub async fn flush(&self) {
         let (done, is_done) = oneshot::channel();
-        if self.flushes.try_send(done).is_ok() {
+        if self.0.flushes.try_send(done).is_ok() {
             // Its end is as good as its word: there is nothing left to be written then.
             let _ = tokio::time::timeout(FLUSH, is_done).await;
         }
     }
-
-    /// Writes what waits, when the sender of records is gone, and ends.
-    pub async fn end(self) {
-        let FlowLog { task, settings, flushes, .. } = self;
-        drop(flushes);
-        let _ = tokio::time::timeout(2 * FLUSH, task).await;
-        drop(settings);
-    }
 }
+
+type Watched = watch::Receiver<Option<Settings>>;
+type Asked = mpsc::Receiver<oneshot::Sender<()>>;
 
 /// Lines for the thread.
 struct Batch {
@@ -135,8 +160,8 @@ enum Work {
 
 async fn take(
     mut records: mpsc::Receiver<Record>,
-    mut settings: watch::Receiver<Option<Settings>>,
-    mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    mut settings: Watched,
+    mut flushes: Asked,
     counters: Arc<Counters>,
 ) {
     let (work, thread) = match Thread::start(counters.clone()) {
@@ -147,18 +172,25 @@ async fn take(
             return;
         }
     };
+    let mut collector = Collector::new(counters.clone());
     let mut buffer = Buffer { work, counters, batch: None };
     let mut current = settings.borrow_and_update().clone();
+    collector.set(current.as_ref().and_then(|settings| settings.ipfix)).await;
     let mut taken = Vec::with_capacity(TAKEN);
     let mut tick = tokio::time::interval(FLUSH);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            _ = tick.tick() => buffer.send(),
+            _ = tick.tick() => {
+                buffer.send();
+                collector.send();
+            }
             Ok(()) = settings.changed() => {
                 buffer.send();
+                collector.send();
                 current = settings.borrow_and_update().clone();
+                collector.set(current.as_ref().and_then(|settings| settings.ipfix)).await;
             }
             Some(done) = flushes.recv() => {
                 // What is in the channel came before.
@@ -166,9 +198,11 @@ async fn take(
                     let Ok(record) = records.try_recv() else { break };
                     if let Some(settings) = &current {
                         buffer.put(settings, &record);
+                        collector.put(record);
                     }
                 }
                 buffer.send();
+                collector.send();
                 // Else it is dropped, which says the same.
                 let _ = buffer.work.try_send(Work::Tell(done));
             }
@@ -179,12 +213,14 @@ async fn take(
                 for record in taken.drain(..) {
                     if let Some(settings) = &current {
                         buffer.put(settings, &record);
+                        collector.put(record);
                     }
                 }
             }
         }
     }
     buffer.send();
+    collector.send();
     drop(buffer);
     // The disk may take its time, which is not ours.
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -219,6 +255,73 @@ impl Buffer {
         if self.work.try_send(Work::Write(batch)).is_err() {
             self.counters.dropped.fetch_add(records, Relaxed);
         }
+    }
+}
+
+/// The collector. Nothing waits for it: what the kernel does not take at once is lost, and counted.
+struct Collector {
+    counters: Arc<Counters>,
+    socket: Option<UdpSocket>,
+    exporter: Exporter,
+    waiting: Vec<Record>,
+    /// It has been said that nothing can be sent.
+    fails: bool,
+}
+
+impl Collector {
+    fn new(counters: Arc<Counters>) -> Self {
+        Collector { counters, socket: None, exporter: Exporter::default(), waiting: Vec::new(), fails: false }
+    }
+
+    /// This one from now on; one that stays keeps its numbers.
+    async fn set(&mut self, address: Option<SocketAddr>) {
+        let current = self.socket.as_ref().and_then(|socket| socket.peer_addr().ok());
+        if current == address {
+            return;
+        }
+        self.waiting.clear();
+        (self.socket, self.exporter, self.fails) = (None, Exporter::default(), false);
+        let Some(address) = address else { return };
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let connected = async {
+            let socket = UdpSocket::bind(any).await?;
+            socket.connect(address).await?;
+            Ok::<_, std::io::Error>(socket)
+        };
+        match connected.await {
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => tracing::error!(collector = %address, %error, "no flows are told to the collector"),
+        }
+    }
+
+    fn put(&mut self, record: Record) {
+        if self.socket.is_some() {
+            self.waiting.push(record);
+            if self.waiting.len() >= TOLD_AT_ONCE {
+                self.send();
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        let records = std::mem::take(&mut self.waiting);
+        for message in self.exporter.messages(Instant::now(), SystemTime::now(), &records) {
+            match socket.try_send(&message) {
+                Ok(_) => self.fails = false,
+                Err(error) => {
+                    self.counters.export_errors.fetch_add(1, Relaxed);
+                    if !std::mem::replace(&mut self.fails, true) {
+                        let collector = socket.peer_addr().ok();
+                        tracing::warn!(?collector, %error, "flows cannot be told to the collector");
+                    }
+                }
+            }
+        }
+        self.counters.exported.fetch_add(records.len() as u64, Relaxed);
     }
 }
 

@@ -211,6 +211,8 @@ fn config(directory: &Path, role: Role, interface: &str) -> Config {
         allowed_senders: Vec::new(),
         hop_limits: HopLimits::default(),
         metrics: None,
+        page: None,
+        flow_log: None,
     }
 }
 

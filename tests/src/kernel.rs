@@ -4,14 +4,18 @@ use std::mem::offset_of;
 use std::path::Path;
 
 use anycast_lb::dataplane::Counters;
-use anycast_lb_common::abi::{AllTables, MAX_MEMBERS, Member, Program, Verdict};
+use anycast_lb_common::abi::{
+    AllTables, Event, MAX_MEMBERS, Member, Observed, Observer, Program, Question, Verdict,
+};
 use anycast_lb_common::host::TableSet;
 use anyhow::Context as _;
-use aya::maps::{Array, Map, MapData, RingBuf};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use bytemuck::{bytes_of, cast_slice};
 
+/// The backend's program, which has a second half.
+const BACKEND: &str = "backend";
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
 /// Longest frame a test run gives back.
@@ -32,28 +36,84 @@ pub enum Action {
     Redirect,
 }
 
-/// One of the two programs, loaded with its own maps.
+/// One of the programs, loaded with its own maps.
 pub struct Kernel {
     ebpf: Ebpf,
-    program: Program,
+    name: &'static str,
     /// Emptied before each packet: nobody else reads it.
     questions: RingBuf<MapData>,
+    flows: RingBuf<MapData>,
+    packets: RingBuf<MapData>,
 }
 
 impl Kernel {
     /// Loads the object afresh.
     pub fn load(program: Program) -> anyhow::Result<Self> {
+        Self::load_named(match program {
+            Program::Ingress => "ingress",
+            Program::Backend => BACKEND,
+        })
+    }
+
+    /// Loads the program that reports packets.
+    pub fn load_observed(program: Program) -> anyhow::Result<Self> {
+        Self::load_named(match program {
+            Program::Ingress => "ingress_observed",
+            Program::Backend => "backend_observed",
+        })
+    }
+
+    /// Loads the program of this name.
+    pub fn load_named(name: &'static str) -> anyhow::Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/anycast-lb.o");
         let object = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let mut loader = EbpfLoader::new();
         Counters::put(&mut loader)?;
         let mut ebpf = loader.load(&object)?;
-        xdp(&mut ebpf, program)?.load()?;
-        if program == Program::Backend {
+        xdp(&mut ebpf, name)?.load()?;
+        if name == BACKEND {
             relay(&mut ebpf)?.load()?;
         }
-        let questions = RingBuf::try_from(ebpf.take_map("QUESTIONS").context("no map QUESTIONS")?)?;
-        Ok(Kernel { ebpf, program, questions })
+        let mut ring = |name: &str| -> anyhow::Result<RingBuf<MapData>> {
+            Ok(RingBuf::try_from(ebpf.take_map(name).with_context(|| format!("no map {name}"))?)?)
+        };
+        let (questions, flows, packets) = (ring("QUESTIONS")?, ring("FLOWS")?, ring("PACKETS")?);
+        Ok(Kernel { ebpf, name, questions, flows, packets })
+    }
+
+    /// Has packets reported, if the program does that.
+    pub fn observe(&mut self, observer: &Observer) -> anyhow::Result<()> {
+        self.write_value::<{ size_of::<Observer>() / WORD }>("OBSERVER", &[(0, bytes_of(observer))])
+    }
+
+    /// The next record of the flow log.
+    pub fn next_flow(&mut self) -> Option<Event> {
+        Some(bytemuck::pod_read_unaligned(&self.flows.next()?))
+    }
+
+    /// The next packet that a filter wanted, and the bytes that follow it.
+    pub fn next_packet(&mut self) -> Option<(Event, Vec<u8>)> {
+        let record = self.packets.next()?;
+        let (event, bytes) = record.split_at(size_of::<Event>());
+        Some((bytemuck::pod_read_unaligned(event), bytes.to_vec()))
+    }
+
+    /// The next question for the node's name.
+    pub fn next_question(&mut self) -> Option<Question> {
+        Some(bytemuck::pod_read_unaligned(&self.questions.next()?))
+    }
+
+    /// Records written and not, over all CPUs.
+    pub fn observed(&mut self) -> anyhow::Result<Observed> {
+        let array: PerCpuArray<&mut MapData, [u64; size_of::<Observed>() / WORD]> =
+            PerCpuArray::try_from(self.map("OBSERVED")?)?;
+        let mut sum = [0; size_of::<Observed>() / WORD];
+        for cpu in array.get(&0, 0)?.iter() {
+            for (sum, value) in sum.iter_mut().zip(cpu) {
+                *sum += value;
+            }
+        }
+        Ok(bytemuck::cast(sum))
     }
 
     /// Writes `tables` into the maps; those that were written before should be written by a fresh
@@ -108,7 +168,7 @@ impl Kernel {
 
     /// Instructions that the verifier looked at, and bytes of machine code.
     pub fn size(&mut self) -> anyhow::Result<(u32, u32)> {
-        let info = xdp(&mut self.ebpf, self.program)?.info()?;
+        let info = xdp(&mut self.ebpf, self.name)?.info()?;
         let verified =
             info.verified_instruction_count().context("the kernel does not count (before 5.16)")?;
         Ok((verified, info.size_jitted()))
@@ -128,8 +188,7 @@ impl Kernel {
         if metadata != 0 {
             options.ctx_in = Some(&context);
         }
-        while self.questions.next().is_some() {}
-        let result = xdp(&mut self.ebpf, self.program)?.test_run(options)?;
+        let result = xdp(&mut self.ebpf, self.name)?.test_run(options)?;
         output.truncate(result.data_size_out as usize);
         if metadata != 0 {
             output.drain(..metadata.min(output.len()));
@@ -166,10 +225,6 @@ fn relay(ebpf: &mut Ebpf) -> anyhow::Result<&mut SchedClassifier> {
     Ok(ebpf.program_mut("relay").context("no program relay")?.try_into()?)
 }
 
-fn xdp(ebpf: &mut Ebpf, program: Program) -> anyhow::Result<&mut Xdp> {
-    let name = match program {
-        Program::Ingress => "ingress",
-        Program::Backend => "backend",
-    };
+fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> anyhow::Result<&'e mut Xdp> {
     Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
 }

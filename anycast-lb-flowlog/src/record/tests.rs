@@ -62,3 +62,24 @@ fn keys_and_events_of_later_releases_do_not_matter_and_a_cut_line_is_none() {
         assert_eq!(Record::from_line(&line[..end]), None, "{end}");
     }
 }
+
+#[test]
+fn the_document_names_every_key_and_no_other() {
+    let document = include_str!("../../../docs/FLOWLOG.md");
+    let (_, table) = document.split_once("## A line").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let named: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let all = Record { sender: record().backend, next: record().backend, ..record() };
+    let value: serde_json::Value = serde_json::from_str(&all.line()).unwrap();
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    // In the document as in the file.
+    keys.sort_by_key(|key| all.line().find(&format!("\"{key}\":")));
+    assert_eq!(named, keys);
+    for event in Event::ALL {
+        assert!(table.contains(&format!("`{}`", event.name())), "{event:?}");
+    }
+    for (_, name) in PROTOCOLS {
+        assert!(table.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::record::tests::record;
 use crate::{Bounds, Filter, search_directory};
 
 fn settings(directory: &Path) -> Settings {
-    Settings { directory: directory.to_owned(), max_bytes: 1 << 20 }
+    Settings { directory: directory.to_owned(), max_bytes: 1 << 20, ipfix: None }
 }
 
 fn in_files(directory: &Path) -> usize {
@@ -20,7 +20,7 @@ fn in_files(directory: &Path) -> usize {
 async fn records_are_in_the_files_when_flushed_and_at_the_end() {
     let place = TempDir::new().unwrap();
     let (sender, records) = mpsc::channel(16);
-    let log = FlowLog::start(Some(settings(place.path())), records);
+    let (log, task) = FlowLog::start(Some(settings(place.path())), records);
     for _ in 0..100 {
         sender.send(record()).await.unwrap();
     }
@@ -28,17 +28,16 @@ async fn records_are_in_the_files_when_flushed_and_at_the_end() {
     assert_eq!(in_files(place.path()), 100);
     sender.send(record()).await.unwrap();
     drop(sender);
-    let counters = log.counters.clone();
-    log.end().await;
+    task.await.unwrap();
     assert_eq!(in_files(place.path()), 101);
-    assert_eq!((counters.taken.load(Relaxed), counters.written.load(Relaxed)), (101, 101));
+    assert_eq!((log.counts().taken, log.counts().written), (101, 101));
 }
 
 #[tokio::test]
 async fn off_takes_records_and_keeps_none_and_on_goes_to_the_new_place() {
     let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (sender, records) = mpsc::channel(16);
-    let log = FlowLog::start(None, records);
+    let (log, _task) = FlowLog::start(None, records);
     let send = async |number| {
         for _ in 0..number {
             sender.send(record()).await.unwrap();
@@ -62,7 +61,7 @@ async fn a_disk_that_fails_loses_records_which_are_counted_and_no_more() {
     let directory = place.path().join("flows");
     fs::write(&directory, "in the way").unwrap();
     let (sender, records) = mpsc::channel(16);
-    let log = FlowLog::start(Some(settings(&directory)), records);
+    let (log, _task) = FlowLog::start(Some(settings(&directory)), records);
     for _ in 0..2 {
         sender.send(record()).await.unwrap();
         log.flush().await;
@@ -86,4 +85,34 @@ fn a_disk_that_hangs_keeps_nobody_waiting() {
         buffer.send();
     }
     assert_eq!((counters.taken.load(Relaxed), counters.dropped.load(Relaxed)), (5, 4));
+}
+
+#[tokio::test]
+async fn a_collector_is_told_and_one_that_is_away_harms_nobody() {
+    let place = TempDir::new().unwrap();
+    let collector = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let ipfix = collector.local_addr().ok();
+    let (sender, records) = mpsc::channel(16);
+    let (log, _task) = FlowLog::start(Some(Settings { ipfix, ..settings(place.path()) }), records);
+    for _ in 0..3 {
+        sender.send(record()).await.unwrap();
+    }
+    log.flush().await;
+    let mut message = [0; 2048];
+    // Templates, then records.
+    for id in [2_u16, 256] {
+        let length = collector.recv(&mut message).await.unwrap();
+        assert_eq!(
+            (length, &message[16..18]),
+            (u16::from_be_bytes([message[2], message[3]]).into(), &id.to_be_bytes()[..])
+        );
+    }
+    assert_eq!((log.counts().exported, log.counts().export_errors), (3, 0));
+    drop(collector);
+    for _ in 0..20 {
+        sender.send(record()).await.unwrap();
+        log.flush().await;
+    }
+    assert!(log.counts().export_errors > 0, "{:?}", log.counts());
+    assert_eq!(log.counts().written, 23);
 }

@@ -14,6 +14,7 @@ mod error;
 mod explain;
 mod flows;
 mod hijack;
+mod log;
 mod logging;
 mod node;
 mod observing;
@@ -28,6 +29,7 @@ mod simulate;
 mod stats;
 mod status;
 mod table;
+mod top;
 mod trace;
 mod vip;
 mod wait;
@@ -89,6 +91,8 @@ enum Command {
     Status(status::Status),
     /// Show the counters
     Stats(stats::Stats),
+    /// Show this node live: VIPs, backends, rates, drops, sessions, alarms
+    Top(top::Top),
     /// Service addresses
     #[command(subcommand)]
     Vip(vip::Vip),
@@ -125,6 +129,9 @@ enum Command {
     Reload(reload::Reload),
     /// Tell where a flow goes, or what becomes of packets
     Trace(trace::Trace),
+    /// What nodes remember of flows
+    #[command(subcommand)]
+    Log(log::Log),
     /// Follow a live flow, packet by packet
     Watch(watch::Watch),
     /// Capture packets before and after the decision, for Wireshark
@@ -256,6 +263,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Simulate(simulate) => simulate.execute(&context),
         Command::Status(status) => context.block_on(status.execute(&context)),
         Command::Stats(stats) => context.block_on(stats.execute(&context)),
+        Command::Top(top) => context.block_on(top.execute(&context)),
         Command::Vip(vip) => context.block_on(vip.execute(&context)),
         Command::Pool(pool) => context.block_on(pool.execute(&context)),
         Command::Pop(pop) => context.block_on(pop.execute(&context)),
@@ -268,6 +276,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Hijack(hijack) => context.block_on(hijack.execute(&context)),
         Command::Flows(flows) => context.block_on(flows.execute(&context)),
         Command::Reload(reload) => context.block_on(reload.execute(&context)),
+        Command::Log(log) => context.block_on(log.execute(&context)),
         Command::Trace(trace) => context.block_on(trace.execute(&context)),
         Command::Watch(watch) => context.block_on(watch.execute(&context)),
         Command::Capture(record) => context.block_on(record.execute(&context)),
@@ -302,6 +311,9 @@ mod tests {
             "check",
             "status --json",
             "stats --all",
+            "top",
+            "top --view drops --interval 500ms",
+            "top --once --json",
             "vip list",
             "vip add 203.0.113.1:443/tcp --pool web",
             "vip add [2001:db8::1]:443/tcp --pool web --expect-generation 3",
@@ -327,6 +339,8 @@ mod tests {
             "backend weight 10.0.0.13 50",
             "reload --dry-run --socket /tmp/s",
             "trace tcp 192.0.2.7:51234 203.0.113.1:443",
+            "trace --at 14:03:05 tcp 192.0.2.7:51234 203.0.113.1:443",
+            "trace --at 2026-11-30T14:03:05Z --node sin1-lb1 -",
             "trace -",
             "trace --pcap FILE --count 5 --node sin1-lb1",
             "trace --hex 4500 0028",
@@ -343,6 +357,10 @@ mod tests {
             "rpki check --rtr [::1]:8282 2001:db8::/32 64500 --json",
             "hijack list",
             "flows --json",
+            "log query --source 192.0.2.7:51234 --since 14:03 --limit 5 --json",
+            "log query --destination [2001:db8::1]:443 --verdict hop --backend fd00::11 --here",
+            "log query --vip 203.0.113.1:443/tcp --node sin1-lb1 --until 2026-11-30T14:03:05Z",
+            "log query --files a.jsonl b.jsonl",
             "watch tcp 192.0.2.7:51234 203.0.113.1:443",
             "watch --all-nodes tcp * 203.0.113.1:443 --count 5 --seconds 3 --json",
             "watch --node a --node b udp * *",
@@ -366,6 +384,9 @@ mod tests {
     fn wrong_usage_leaves_with_2() {
         for line in [
             "frobnicate",
+            "top --view nothing",
+            "top --interval 1ms",
+            "top --json",
             "vip add nonsense --pool web",
             "vip add 203.0.113.1:443/tcp",
             "backend add 10.0.0.300 --pool web",
@@ -380,6 +401,8 @@ mod tests {
             "trace tcp 192.0.2.7:1",
             "trace icmp 192.0.2.7:1 203.0.113.1:443",
             "trace",
+            "trace --at noon tcp 192.0.2.7:1 203.0.113.1:443",
+            "trace --at 14:03 --hex 4500",
             "trace --hex 450",
             "trace --hex 45xy",
             "trace --count 5 tcp 192.0.2.7:1 203.0.113.1:443",
@@ -403,6 +426,10 @@ mod tests {
             "run --socket /tmp/s",
             "check --socket /tmp/s",
             "vip frobnicate --json",
+            "log query --source 192.0.2",
+            "log query --since yesterday",
+            "log query --limit 0",
+            "log query --files a --node b",
         ] {
             assert_eq!(exit_code(line), USAGE, "{line}");
         }

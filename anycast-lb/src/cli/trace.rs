@@ -3,7 +3,9 @@
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
+use anycast_lb_flowlog::stamp;
 use clap::Args;
 use hyper::Method;
 
@@ -12,7 +14,7 @@ use super::error::CliError;
 use super::explain;
 use super::table::{LINE, wrap};
 use crate::control::api::{
-    Answer, ErrorAnswer, ErrorBody, FlowSpec, MAX_FLOWS, TraceFlows, TraceRow, Traces,
+    Answer, ErrorAnswer, ErrorBody, FlowSpec, MAX_FLOWS, ThenRow, TraceFlows, TraceRow, Traces,
 };
 use crate::control::client::{quote, typed};
 
@@ -30,10 +32,14 @@ const MAX_COUNT: i64 = 100_000;
     anycast-lb trace tcp 192.0.2.7:51234 203.0.113.1:443\n  \
     anycast-lb trace udp '[2001:db8::7]:51234' '[2001:db8::1]:53'\n  \
     anycast-lb trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443\n  \
+    anycast-lb trace --at '10m ago' tcp 192.0.2.7:51234 203.0.113.1:443
+  \
     anycast-lb trace - < flows      (a flow a line; a JSON object a line comes back)\n  \
     anycast-lb trace --pcap FILE            (- for standard input)\n  \
     anycast-lb trace --hex 4500003c...      (a frame, or an IP packet)\n\n\
-    The packet of a flow is made up; ask an ingress node. Those of --pcap and --hex\n\
+    The packet of a flow is made up; ask an ingress node. With --at the tables decide
+    that were in force then: they are kept for a week. TIME is RFC 3339, a time of day
+    in UTC, or like '90s ago', '10m ago', '2h ago', '1d ago'. Those of --pcap and --hex\n\
     may be explained on backends, too: what each is, which rule decides, what is\n\
     sent. All run through a second copy of the program: live counters, limits and\n\
     remembered fragments stay as they are. On a NIC itself, tcpdump does not see what\n\
@@ -56,6 +62,9 @@ pub struct Trace {
     /// Explain the frame, or the IP packet, of these hexadecimal digits, or - for standard input
     #[arg(long, value_name = "BYTES", num_args = 1.., conflicts_with = "pcap")]
     hex: Vec<String>,
+    /// What was decided at this time
+    #[arg(long, value_name = "TIME", value_parser = super::log::time, conflicts_with_all = ["pcap", "hex"])]
+    at: Option<SystemTime>,
     /// Ask this peer (see `peer list`) what happens there
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -72,23 +81,25 @@ impl Trace {
             return explain::execute(context, &node, &explain::from_digits(&self.hex)?).await;
         }
         let path = format!("/v1/trace{node}");
+        let at = self.at.map(stamp);
         if self.flow == ["-"] {
-            return trace_stdin(context, &path).await;
+            return trace_stdin(context, &path, at).await;
         }
         let flow = parse_flow(self.flow.iter().map(String::as_str))
             .map_err(|message| CliError::Usage { command: "trace", message })?;
-        let question = TraceFlows { flows: vec![flow] };
+        let question = TraceFlows { flows: vec![flow], at };
         let answer = context.client.ask(Method::POST, &path, Some(&question)).await?;
         if context.json {
             return print_line(&answer);
         }
         let traces: Traces = typed(&answer)?;
-        print(&traces.traces.iter().map(render).collect::<String>())
+        let then = traces.then.as_ref().map(render_then).unwrap_or_default();
+        print(&(traces.traces.iter().map(render).collect::<String>() + &then))
     }
 }
 
 /// A line that is no flow gives an error object in its place; the others are answered all the same.
-async fn trace_stdin(context: &Context, path: &str) -> Result<(), CliError> {
+async fn trace_stdin(context: &Context, path: &str, at: Option<String>) -> Result<(), CliError> {
     let mut lines = io::stdin().lock().lines().zip(1..).peekable();
     let mut mistakes = 0;
     while lines.peek().is_some() {
@@ -100,7 +111,7 @@ async fn trace_stdin(context: &Context, path: &str) -> Result<(), CliError> {
             }
         }
         mistakes += batch.iter().filter(|b| b.is_err()).count();
-        print(&answer_batch(context, path, batch).await?)?;
+        print(&answer_batch(context, path, batch, at.clone()).await?)?;
     }
     match mistakes {
         0 => Ok(()),
@@ -112,9 +123,10 @@ async fn answer_batch(
     context: &Context,
     path: &str,
     batch: Vec<Result<FlowSpec, String>>,
+    at: Option<String>,
 ) -> Result<String, CliError> {
     let flows: Vec<FlowSpec> = batch.iter().flatten().cloned().collect();
-    let answer = context.client.ask(Method::POST, path, Some(&TraceFlows { flows })).await?;
+    let answer = context.client.ask(Method::POST, path, Some(&TraceFlows { flows, at })).await?;
     let mut traces = typed::<Traces>(&answer)?.traces.into_iter();
     let mut out = String::new();
     for question in batch {
@@ -162,6 +174,19 @@ fn parse_flow<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<FlowSpec, 
         return Err(format!("{source} and {destination} are of different families"));
     }
     Ok(FlowSpec { protocol: protocol.to_owned(), source, destination })
+}
+
+/// Of which time a trace tells.
+fn render_then(then: &ThenRow) -> String {
+    let mut out = format!("{:<NAME_WIDTH$}{}\n", "at", then.at);
+    let until = then.until.as_deref().unwrap_or("now");
+    let mut line = |name: &str, value: &str| {
+        let lines = wrap(value, LINE - NAME_WIDTH).join(&format!("\n{:NAME_WIDTH$}", ""));
+        out.push_str(&format!("{name:<NAME_WIDTH$}{lines}\n"));
+    };
+    line("tables", &format!("version {}, in force from {} until {until}", then.table_version, then.since));
+    then.notes.iter().for_each(|note| line("note", note));
+    out
 }
 
 fn render(trace: &TraceRow) -> String {

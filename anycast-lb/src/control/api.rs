@@ -30,6 +30,8 @@
 //! | `GET /v1/rpki` | | [`RpkiState`] |
 //! | `GET /v1/rpki/check` | query [`CheckQuery`] | [`RpkiCheck`] |
 //! | `GET /v1/hijacks` | | [`Hijacks`] |
+//! | `POST /v1/log/query` | [`QueryLog`]; query [`AtHost`] | [`LogRecords`] |
+//! | `GET /v1/log/hosts` | | [`LogHosts`] |
 //!
 //! Other hosts (`control.listen`, mutual TLS) may read all of this, trace, have packets explained and
 //! watched, and change nothing.
@@ -39,6 +41,7 @@ mod change;
 mod explain;
 mod hijacks;
 mod lists;
+mod log;
 mod observe;
 mod peers;
 mod pops;
@@ -56,13 +59,14 @@ pub use change::{
 pub use explain::{Decision, ExplainFrames, Explanations, Leaving, MAX_FRAMES, PacketRow};
 pub use hijacks::{HijackRow, Hijacks, RouterRow, SightRow};
 pub use lists::{BackendRow, Backends, NextHopStatus, PoolDetail, PoolRow, Pools, VipRow, Vips};
+pub use log::{AtHost, LogHost, LogHosts, LogRecords, MAX_NAMED, MAX_RECORDS, QueryLog};
 pub use observe::{Observation, ObservationEnd, ObservationStart, Observer};
 pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, VipFlows};
 pub use pops::{PatchPop, PopRow, Pops};
 pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};
 pub use stats::{BackendCount, IdentityCount, Stats, VerdictCount, VipCount};
 pub use status::{AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
-pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, TraceFlows, TraceRow, Traces};
+pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, ThenRow, TraceFlows, TraceRow, Traces};
 
 /// Version of everything here; raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;

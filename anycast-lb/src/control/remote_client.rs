@@ -34,8 +34,8 @@ pub enum RemoteError {
     #[error("{0}")]
     Connection(String),
     /// It takes too long.
-    #[error("no answer in {} s", ANSWER_TIME.as_secs())]
-    Timeout,
+    #[error("no answer in {} s", .0.as_secs())]
+    Timeout(Duration),
     /// It refused, or is of another release.
     #[error("{0}")]
     Answer(#[from] ClientError),
@@ -74,6 +74,21 @@ pub async fn ask<B: Serialize>(
     path: &str,
     body: Option<&B>,
 ) -> Result<String, RemoteError> {
+    ask_within(ANSWER_TIME, credentials, address, method, path, body).await
+}
+
+/// As [`ask`], where an answer takes its time. To connect may not.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_within<B: Serialize>(
+    time: Duration,
+    credentials: &Credentials,
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Option<&B>,
+) -> Result<String, RemoteError> {
     let exchange = async {
         let (response, driver) = send(credentials, address, method, path, body).await?;
         let status = response.status();
@@ -85,7 +100,7 @@ pub async fn ask<B: Serialize>(
         drop(driver);
         Ok(read_answer(status, &bytes)?)
     };
-    tokio::time::timeout(ANSWER_TIME, exchange).await.unwrap_or(Err(RemoteError::Timeout))
+    tokio::time::timeout(time, exchange).await.unwrap_or(Err(RemoteError::Timeout(time)))
 }
 
 /// Asks the host at `address` for an answer without end. Its beginning must come as soon as any answer; what
@@ -115,10 +130,11 @@ pub async fn stream<B: Serialize>(
         read_answer(status, &bytes)?;
         Err(RemoteError::Connection("a refusal without a reason".to_owned()))
     };
-    tokio::time::timeout(ANSWER_TIME, begin).await.unwrap_or(Err(RemoteError::Timeout))
+    tokio::time::timeout(ANSWER_TIME, begin).await.unwrap_or(Err(RemoteError::Timeout(ANSWER_TIME)))
 }
 
-/// Connects and sends the question; the head of the answer, and what drives the connection.
+/// Connects and sends the question; the head of the answer, and what drives the connection. To connect may not
+/// take longer than any answer.
 async fn send<B: Serialize>(
     credentials: &Credentials,
     address: SocketAddr,
@@ -130,11 +146,15 @@ async fn send<B: Serialize>(
     let request = request(method, path, body)?;
     let failed =
         |what: &'static str| move |e: &dyn std::fmt::Display| RemoteError::Connection(format!("{what}{e}"));
-    let stream = TcpStream::connect(address).await.map_err(|e| failed("")(&e))?;
-    let stream = TlsConnector::from(settings.client)
-        .connect(ServerName::from(address.ip()), stream)
-        .await
-        .map_err(|e| failed("TLS: ")(&e))?;
+    let connect = async {
+        let stream = TcpStream::connect(address).await.map_err(|e| failed("")(&e))?;
+        TlsConnector::from(settings.client)
+            .connect(ServerName::from(address.ip()), stream)
+            .await
+            .map_err(|e| failed("TLS: ")(&e))
+    };
+    let late = |_| RemoteError::Timeout(ANSWER_TIME);
+    let stream = tokio::time::timeout(ANSWER_TIME, connect).await.map_err(late)??;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed("")(&e))?;
     // Ends with the exchange; its error is the exchange's error too.

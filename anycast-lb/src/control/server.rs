@@ -1,14 +1,17 @@
 //! The API's routes.
 
 mod elsewhere;
+mod log;
 mod observe;
 mod questions;
 mod routes;
+mod then;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anycast_lb_flowlog::FlowLog;
 use anycast_lb_identity::Counts;
 use anycast_lb_routing::bmp::Station;
 use anycast_lb_routing::rpki::Rpki;
@@ -33,6 +36,7 @@ use crate::daemon::ports::Change;
 use crate::daemon::run::{Handle, View};
 use crate::daemon::{Code, Failure};
 use crate::membership::Health;
+use crate::metrics::serve::Problem;
 use crate::model::{BackendState, Encapsulation, FlowHash, Identity, TableKind};
 use crate::observe::Hub;
 use crate::peers::Peers;
@@ -53,10 +57,14 @@ pub struct Api {
     pub rpki: Rpki,
     /// What routers see.
     pub station: Station,
+    /// What is remembered of flows.
+    pub flow_log: FlowLog,
     /// Questions for the node's name.
     pub identity: Arc<Counts>,
     /// Who is told of packets.
     pub hub: Hub,
+    /// Why metrics are not served, though they should be.
+    pub metrics: Problem,
 }
 
 impl From<Handle> for Api {
@@ -68,8 +76,10 @@ impl From<Handle> for Api {
             credentials: Credentials::default(),
             rpki: Rpki::default(),
             station: Station::default(),
+            flow_log: FlowLog::default(),
             identity: Arc::default(),
             hub: Hub::default(),
+            metrics: Problem::default(),
         }
     }
 }
@@ -94,6 +104,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/trace", post(questions::trace))
         .route("/v1/explain", post(questions::explain))
+        .route("/v1/log/query", post(log::query))
+        .route("/v1/log/hosts", get(|daemon| look(daemon, |v| Ok(log::known(v.core.config())))))
         .route("/v1/observe", post(observe::observe))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -105,6 +117,7 @@ pub fn remote_router(api: Api) -> Router {
     readable()
         .route("/v1/trace", post(questions::trace_here))
         .route("/v1/explain", post(questions::explain_here))
+        .route("/v1/log/query", post(log::query_here))
         .route("/v1/observe", post(observe::observe_here))
         .fallback(no_route)
         .method_not_allowed_fallback(read_only)

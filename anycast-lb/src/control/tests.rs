@@ -353,7 +353,7 @@ fn every_code_has_its_own_word() {
 #[tokio::test]
 async fn callers_that_hang_do_not_keep_others_out() {
     let moment = std::time::Duration::from_millis(50);
-    let limits = Limits { connections: 2, head: moment, lifetime: 4 * moment };
+    let limits = Limits { connections: 2, head: moment, lifetime: 4 * moment, keep_alive: true };
     let running = running_within(limits).await;
     let mut hanging = Vec::new();
     for said in ["", "GET /v1/st", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"] {

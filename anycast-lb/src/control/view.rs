@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anycast_lb_common::abi::{self, Counter, Kind, Program};
+use anycast_lb_common::abi::{self, Counter, Kind, Program, Verdict};
 
 use super::api::{
     BackendCount, BackendRow, Backends, ChangeRow, Changed, HostFinding, InterfaceStatus, MemberStatus,
@@ -34,13 +34,18 @@ pub use bgp::bgp;
 pub use elsewhere::{flows, node};
 pub use explain::explain;
 pub use routes::{alarms, check, hijacks, rpki};
-pub use trace::trace;
+pub use trace::{flow, refuse_backend, trace, traced_then};
 
 /// What is said of a backend that the resolver has not spoken of.
 const NO_ANSWER: &str = "not looked up yet";
 
 /// The whole of `status`, but for its alarms.
 pub fn status(view: &View<'_>) -> Result<Status, Failure> {
+    Ok(Status { findings: findings(view), ..condition(view)? })
+}
+
+/// `status` without what it takes time to look at: findings on the host.
+pub fn condition(view: &View<'_>) -> Result<Status, Failure> {
     let config = view.core.config();
     let pools = config.pools.iter().map(|p| {
         let servable = view.core.servable(Instant::now(), &p.name);
@@ -74,7 +79,7 @@ pub fn status(view: &View<'_>) -> Result<Status, Failure> {
         pools: pools.collect::<Result<_, Failure>>()?,
         members: unsettled(view),
         unresolved: unresolved(view),
-        findings: findings(view),
+        findings: Vec::new(),
         // These are not the loop's to tell.
         alarms: Vec::new(),
     })
@@ -138,7 +143,8 @@ fn unresolved(view: &View<'_>) -> Vec<Unresolved> {
         .collect()
 }
 
-fn findings(view: &View<'_>) -> Vec<HostFinding> {
+/// What on this host will bite; takes some milliseconds.
+pub fn findings(view: &View<'_>) -> Vec<HostFinding> {
     view.host.findings(view.core.config()).into_iter().map(finding).collect()
 }
 
@@ -157,24 +163,28 @@ pub fn finding(finding: Finding) -> HostFinding {
     }
 }
 
-/// All counters.
-pub fn stats(view: &View<'_>) -> Result<Stats, Failure> {
+/// Counters of all ways out of the role's program.
+pub fn verdicts(view: &View<'_>) -> Result<Vec<VerdictCount>, Failure> {
     let program = match view.core.config().role {
         Role::Ingress => Program::Ingress,
         Role::Backend => Program::Backend,
     };
     let verdicts = view.dataplane.verdicts()?.into_iter().filter(|(v, _)| v.program() == program);
+    let row = |(v, count): (Verdict, Counter)| VerdictCount {
+        verdict: v.name().to_owned(),
+        kind: kind_name(v.kind()).to_owned(),
+        packets: count.packets,
+        bytes: count.bytes,
+        explanation: v.explanation().to_owned(),
+    };
+    Ok(verdicts.map(row).collect())
+}
+
+/// All counters.
+pub fn stats(view: &View<'_>) -> Result<Stats, Failure> {
     Ok(Stats {
         generation: view.core.generation(),
-        verdicts: verdicts
-            .map(|(v, count)| VerdictCount {
-                verdict: v.name().to_owned(),
-                kind: kind_name(v.kind()).to_owned(),
-                packets: count.packets,
-                bytes: count.bytes,
-                explanation: v.explanation().to_owned(),
-            })
-            .collect(),
+        verdicts: verdicts(view)?,
         vips: view
             .dataplane
             .vip_counters()?

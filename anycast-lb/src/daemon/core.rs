@@ -21,6 +21,7 @@ mod announcing;
 mod ending;
 mod network;
 mod orders;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -41,8 +42,9 @@ use adjust::Adjuster;
 pub use adjust::HealthReport;
 use announcing::Announce;
 pub use announcing::Announcements;
-use ending::{cause, finish, not_rolled_back};
+use ending::{cause, not_rolled_back};
 use network::backends;
+pub use tally::{Ended, Tally};
 pub use vocabulary::{Action, Event, Order, Origin, Outcome, Ticket};
 
 /// How long a change waits for the next hops of what it adds. A neighbour that has not answered
@@ -95,6 +97,7 @@ pub struct Core {
     attach_at: Option<Instant>,
     announce: Announce,
     serving: bool,
+    tally: Tally,
 }
 
 impl Core {
@@ -111,6 +114,7 @@ impl Core {
             attach_at: None,
             announce: Announce::default(),
             serving: false,
+            tally: Tally::default(),
         }
     }
 
@@ -119,9 +123,19 @@ impl Core {
         &self.config
     }
 
+    /// The same, to be kept.
+    pub fn shared_config(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     /// Counts the accepted changes since this daemon started, from 1.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// How changes of the configuration ended.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// What is known of a backend's next hop; none = not yet asked or answered.
@@ -161,7 +175,7 @@ impl Core {
             Event::Order(order) => self.enqueue(order),
             Event::Neighbour(event) => self.neighbour(now, event, &mut out),
             Event::Timer => {}
-            Event::Terminate => self.terminate(&mut out),
+            Event::Terminate => self.terminate(now, &mut out),
             Event::Prepared(result) => self.prepared(now, result, &mut out),
             Event::Health(report) => self.health(report),
             Event::Maintenance { drain, ticket } => self.set_maintenance(now, drain, ticket, &mut out),
@@ -172,25 +186,25 @@ impl Core {
             Event::Flows(answers) => self.flows(now, &answers, &mut out),
             Event::Applied(result) => {
                 if let Some(result) = self.adjusted(now, result, &mut out) {
-                    self.applied(result, &mut out);
+                    self.applied(now, result, &mut out);
                 }
             }
             Event::Attached(result) => self.attached(now, result, &mut out),
-            Event::Committed(result) => self.committed(result, &mut out),
+            Event::Committed(result) => self.committed(now, result, &mut out),
         }
         self.continue_if_resolved(now, &mut out);
         self.attach_if_due(now, &mut out);
         self.adjust_if_due(now, &mut out);
-        self.next_order(&mut out);
+        self.next_order(now, &mut out);
         self.announce(now, &mut out);
         out
     }
 
-    fn next_order(&mut self, out: &mut Vec<Action>) {
+    fn next_order(&mut self, now: Instant, out: &mut Vec<Action>) {
         while self.is_idle() && self.serving {
             let Some(order) = self.queue.pop_front() else { return };
             if let Err(failure) = self.admissible(&order) {
-                finish(&order, Err(failure), out);
+                self.finish(now, &order, Err(failure), out);
                 continue;
             }
             if order.change == Change::Reload && !order.dry_run {
@@ -207,7 +221,7 @@ impl Core {
         match checked {
             Err(failure) => {
                 out.push(Action::Discard);
-                finish(&order, Err(failure), out);
+                self.finish(now, &order, Err(failure), out);
             }
             Ok(next) if order.dry_run => {
                 out.push(Action::Discard);
@@ -218,7 +232,7 @@ impl Core {
                     files: Vec::new(),
                     warnings: Vec::new(),
                 };
-                finish(&order, Ok(outcome), out);
+                self.finish(now, &order, Ok(outcome), out);
             }
             Ok(next) => self.resolve(now, order, next, out),
         }
@@ -261,7 +275,7 @@ impl Core {
         }
     }
 
-    fn applied(&mut self, result: Result<(), Failure>, out: &mut Vec<Action>) {
+    fn applied(&mut self, now: Instant, result: Result<(), Failure>, out: &mut Vec<Action>) {
         let Some(Work { order, stage }) = self.work.take() else { return };
         match (stage, result) {
             (Stage::Applying { next }, Ok(())) => {
@@ -276,18 +290,18 @@ impl Core {
             (Stage::Applying { .. }, Err(failure)) if order.origin == Origin::Start => {
                 out.push(Action::Exit(Err(failure)));
             }
-            (Stage::Applying { .. }, Err(failure)) => self.refuse(&order, failure, out),
+            (Stage::Applying { .. }, Err(failure)) => self.refuse(now, &order, failure, out),
             (Stage::RollingBack { cause, attach: true }, Ok(())) => {
                 out.push(Action::Attach(self.config.interfaces.clone()));
                 self.work = Some(Work { order, stage: Stage::RollingBack { cause, attach: false } });
             }
             (Stage::RollingBack { cause, .. }, Ok(())) => {
-                self.refuse(&order, cause, out);
+                self.refuse(now, &order, cause, out);
                 // A backend that was out for a moment may have another number now.
                 self.set_checks(out);
             }
             (Stage::RollingBack { cause, .. }, Err(second)) => {
-                self.refuse(&order, not_rolled_back(cause, &second), out);
+                self.refuse(now, &order, not_rolled_back(cause, &second), out);
             }
             (stage, _) => self.work = Some(Work { order, stage }),
         }
@@ -296,7 +310,7 @@ impl Core {
     fn attached(&mut self, now: Instant, result: Result<(), Failure>, out: &mut Vec<Action>) {
         match self.work.take() {
             Some(Work { order, stage: Stage::Attaching { next } }) => match result {
-                Ok(()) if order.origin == Origin::Start => self.started(out),
+                Ok(()) if order.origin == Origin::Start => self.started(now, out),
                 Err(failure) if order.origin == Origin::Start => out.push(Action::Exit(Err(failure))),
                 Ok(()) => {
                     out.push(Action::Commit);
@@ -309,7 +323,7 @@ impl Core {
                     Ok(()) => cause,
                     Err(second) => not_rolled_back(cause, &second),
                 };
-                self.refuse(&order, cause, out);
+                self.refuse(now, &order, cause, out);
                 self.set_checks(out);
             }
             other => {
@@ -323,8 +337,9 @@ impl Core {
         }
     }
 
-    fn started(&mut self, out: &mut Vec<Action>) {
+    fn started(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.serving = true;
+        self.tally.started(now);
         self.carries();
         self.adjuster.staged = None;
         out.push(Action::Ready);
@@ -333,7 +348,7 @@ impl Core {
         self.tell_next_hops(&Arc::clone(&self.config), out);
     }
 
-    fn committed(&mut self, result: Result<Vec<String>, Failure>, out: &mut Vec<Action>) {
+    fn committed(&mut self, now: Instant, result: Result<Vec<String>, Failure>, out: &mut Vec<Action>) {
         let (order, next) = match self.work.take() {
             Some(Work { order, stage: Stage::Committing { next } }) => (order, next),
             other => {
@@ -361,7 +376,7 @@ impl Core {
                 self.tell_next_hops(&Arc::clone(&self.config), out);
                 self.set_checks(out);
                 let outcome = Outcome { generation: self.generation, differences, files, warnings };
-                finish(&order, Ok(outcome), out);
+                self.finish(now, &order, Ok(outcome), out);
             }
             Err(cause) => {
                 let attach = next.interfaces != self.config.interfaces;
@@ -378,20 +393,21 @@ impl Core {
     }
 
     /// Ends a transaction that changed nothing.
-    fn refuse(&mut self, order: &Order, failure: Failure, out: &mut Vec<Action>) {
+    fn refuse(&mut self, now: Instant, order: &Order, failure: Failure, out: &mut Vec<Action>) {
         out.push(Action::Discard);
         self.adjuster.staged = None;
         self.forget_targets(out);
-        finish(order, Err(failure), out);
+        self.finish(now, order, Err(failure), out);
     }
 
-    fn terminate(&mut self, out: &mut Vec<Action>) {
+    fn terminate(&mut self, now: Instant, out: &mut Vec<Action>) {
         tracing::info!(cause = "signal", "stopping");
         // Before anything else: from here on this node is on its way out of service.
         self.stop_announcing(out);
-        let waiting = self.work.take().map(|w| w.order).into_iter().chain(self.queue.drain(..));
+        let waiting: Vec<Order> =
+            self.work.take().map(|w| w.order).into_iter().chain(self.queue.drain(..)).collect();
         for order in waiting {
-            finish(&order, Err(Failure::unavailable()), out);
+            self.finish(now, &order, Err(Failure::unavailable()), out);
         }
         self.leave_reports(out);
         self.serving = false;

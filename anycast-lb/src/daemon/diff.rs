@@ -259,6 +259,10 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Difference>) {
     let command = |c: &Config| c.announcing.settings.command.clone();
     setting("command", command(old) != command(new), "another command announces".to_owned());
     setting("bmp", old.bmp != new.bmp, arrow(&bmp_detail(old), &bmp_detail(new)));
+    let metrics = |c: &Config| c.metrics.map_or("-".to_owned(), |listen| listen.to_string());
+    setting("metrics.listen", old.metrics != new.metrics, arrow(&metrics(old), &metrics(new)));
+    let page = |c: &Config| c.page.map_or_else(|| "-".to_owned(), |listen| format!("listen {listen}"));
+    setting("page", old.page != new.page, arrow(&page(old), &page(new)));
     setting("control.tls", old.control.tls != new.control.tls, "other certificate files".to_owned());
 }
 

@@ -14,7 +14,7 @@ use anycast_lb_routing::bgp::session::Report;
 use super::Failure;
 use super::core::Announcements;
 use crate::config::edit::Edit;
-use crate::dataplane::{Attachment, Explained, Flow, Trace};
+use crate::dataplane::{Attachment, Explained, Flow, Occupancy, Trace};
 use crate::host::Finding;
 use crate::membership::{InForce, Key, Remaining};
 use crate::model::{Announcing, Config, Interface, VipKey};
@@ -95,6 +95,9 @@ pub trait DataplanePort: Send {
     /// # Errors
     /// The maps cannot be read.
     fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, Failure>;
+
+    /// How full the maps are.
+    fn occupancy(&self) -> Vec<Occupancy>;
 
     /// Who owns the slots of a pool of the configuration in force.
     ///

@@ -20,7 +20,7 @@ use super::ports::{
 use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
-use crate::dataplane::{Attachment, Explained, Flow, Mode, Trace, Way};
+use crate::dataplane::{Attachment, Explained, Flow, Mode, Occupancy, Trace, Way};
 use crate::membership::{InForce, Key, Others, Remaining};
 use crate::model::{
     Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
@@ -87,6 +87,8 @@ pub fn config() -> Config {
         rpki: Default::default(),
         bmp: None,
         metrics: None,
+        page: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),
@@ -262,6 +264,10 @@ impl DataplanePort for Fake {
             ("web".to_owned(), backend_address(11), Counter { packets: 6, bytes: 600 }),
             ("web".to_owned(), backend_address(12), Counter { packets: 4, bytes: 400 }),
         ])
+    }
+
+    fn occupancy(&self) -> Vec<Occupancy> {
+        vec![Occupancy { table: "vips", used: 1, capacity: 4095 }]
     }
 
     fn owners(&self, _: &str) -> Result<Owners, Failure> {

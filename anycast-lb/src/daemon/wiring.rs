@@ -2,6 +2,8 @@
 
 mod announce;
 mod config_files;
+mod exporter;
+mod flow_log;
 pub mod flows;
 mod health;
 mod history_file;
@@ -13,8 +15,10 @@ mod resolver;
 mod routes;
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anycast_lb_flowlog::FlowLog;
+use anycast_lb_kept::{Beginning, Keeper, Limits};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -27,6 +31,7 @@ use crate::control::server::Api;
 use crate::control::socket::{Socket, SocketError};
 use crate::control::tls::Credentials;
 use crate::dataplane::{Dataplane, Start};
+use crate::model::{Config, Role};
 use crate::neighbour::Resolver;
 use crate::observe::Hub;
 use crate::observe::reader::{self, Reporter};
@@ -58,6 +63,10 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         })?),
         None => None,
     };
+    let metrics = match config.metrics {
+        Some(address) => Some(exporter::bind(address).await?),
+        None => None,
+    };
     let (mut dataplane, start) = Dataplane::open(&config)?;
     // Behind the instance's lock, which keeps others from the file as well.
     let history = HistoryFile::new(&config.state_dir, &config.instance);
@@ -82,14 +91,26 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         reader::start(rings, hub.clone(), reporter)
             .map_err(|e| Failure::new(Code::Dataplane, format!("rings: {e}")))?
     };
+    let (flow_log, _) = FlowLog::start(None, streams.flows);
     let answers = identity::Answers::start(handle.clone(), streams.questions);
     let health = health::Checks::start(handle.clone());
-    let api = Api { credentials, hub: hub.clone(), identity: answers.counts(), ..Api::from(handle) };
+    let api = Api {
+        credentials,
+        hub: hub.clone(),
+        flow_log: flow_log.clone(),
+        identity: answers.counts(),
+        ..Api::from(handle)
+    };
     let drain_file = DrainFile::new(&config.state_dir, &config.instance);
     let drained = drain_file.exists();
     let (announce, goodbye) = Announce::new(drain_file);
     let drivers = Drivers {
-        dataplane: Box::new(kernel::Kernel::new(dataplane, history, hub.books.clone())),
+        dataplane: Box::new(kernel::Kernel::new(
+            dataplane,
+            history,
+            hub.books.clone(),
+            keep_tables(&config, start),
+        )),
         config: Box::new(config_files::ConfigFiles::new(loaded, path, overrides)),
         resolver: Box::new(resolver::Following::new(resolver)),
         flows: Box::new(flows::Others(api.peers.clone())),
@@ -98,7 +119,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         host: Box::new(host::Host::new(
             api,
             answers,
-            host::Served { socket: listener, remote, role: config.role },
+            host::Served { socket: listener, remote, metrics, role: config.role },
         )),
     };
     let (bpffs, instance) = (config.bpffs.clone(), config.instance.clone());
@@ -109,6 +130,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
     }
     let result = Daemon::new(core, drivers, start).run(requests, neighbours, signals).await;
     goodbye.said().await;
+    flow_log.flush().await;
     if result.is_err()
         && start == Start::Fresh
         && let Err(error) = Dataplane::discard(&bpffs, &instance)
@@ -122,6 +144,28 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
         );
     }
     result
+}
+
+/// Where the tables are kept that were in force: `<state_dir>/<instance>.tables`.
+pub(crate) fn kept_tables(config: &Config) -> PathBuf {
+    config.state_dir.join(format!("{}.tables", config.instance))
+}
+
+fn keep_tables(config: &Config, start: Start) -> Option<kernel::Kept> {
+    if config.role == Role::Backend {
+        return None;
+    }
+    let beginning = match start {
+        Start::Fresh => Beginning::Fresh,
+        Start::Adopted => Beginning::Adopted,
+    };
+    match Keeper::start(kept_tables(config), Limits::default()) {
+        Ok(keeper) => Some(kernel::Kept::new(keeper, beginning)),
+        Err(error) => {
+            tracing::warn!(%error, "no tables are kept: trace --at will know none");
+            None
+        }
+    }
 }
 
 /// What lets a start that was refused for lack of permission succeed.

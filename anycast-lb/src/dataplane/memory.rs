@@ -1,5 +1,6 @@
 //! How much memory the maps take.
 
+use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF};
 use aya_obj::maps::Map;
 use aya_obj::{Object, ParseError};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::counters::COUNTERS;
 use super::object::OBJECT;
 
-/// Bytes of maps. They are arrays, so it does not matter how much of them is in use.
+/// Bytes of maps. They are arrays and rings, so it does not matter how much of them is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapMemory {
     /// Once.
@@ -35,11 +36,14 @@ impl MapMemory {
             if let Map::Legacy(_) = map {
                 continue;
             }
-            let bytes = u64::from(map.value_size()).next_multiple_of(ELEMENT) * u64::from(map.max_entries());
-            if name == COUNTERS {
-                memory.per_cpu += bytes;
-            } else {
-                memory.shared += bytes;
+            let entries = u64::from(map.max_entries());
+            let bytes = u64::from(map.value_size()).next_multiple_of(ELEMENT) * entries;
+            match map.map_type().try_into() {
+                // Its entries are its bytes.
+                Ok(BPF_MAP_TYPE_RINGBUF) => memory.shared += entries,
+                Ok(BPF_MAP_TYPE_PERCPU_ARRAY) => memory.per_cpu += bytes,
+                _ if name == COUNTERS => memory.per_cpu += bytes,
+                _ => memory.shared += bytes,
             }
         }
         memory

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, FlowKeys, MemberNumber, TableRef, VERDICTS, Verdict};
+use anycast_lb_common::abi::{Counter, FlowKeys, Member, MemberNumber, TableRef, VERDICTS, Verdict};
+use anycast_lb_kept::Snapshot;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 
@@ -37,11 +38,13 @@ mod mmap;
 mod netlink;
 mod object;
 mod observe;
+mod occupancy;
 mod pin;
 mod probe;
 mod program_log;
 mod programs;
 mod relay;
+mod snapshot;
 mod socket_fields;
 mod sys;
 mod tables;
@@ -53,8 +56,10 @@ pub use error::DataplaneError;
 pub use explain::{Explained, FRAME_BYTES};
 pub use memory::MapMemory;
 pub use observe::Rings;
+pub use occupancy::Occupancy;
+pub use snapshot::KnownTables;
 pub use sys::monotonic;
-pub use trace::{Flow, Outer, Trace, Way};
+pub use trace::{Flow, Outer, Trace, Way, then};
 
 use attach::Attached;
 use counters::COUNTERS;
@@ -101,6 +106,7 @@ pub struct Dataplane {
     /// On an ingress node: what sends health checks through the tunnel.
     probes: Vec<probe::Probe>,
     names: Names,
+    occupancy: Vec<Occupancy>,
     memo: Memo,
     /// What determined owners before.
     history: History,
@@ -205,6 +211,7 @@ impl Dataplane {
             relays: Vec::new(),
             probes: Vec::new(),
             names: Names::default(),
+            occupancy: Vec::new(),
             memo: Memo::default(),
             history: History::default(),
             history_changed: false,
@@ -374,6 +381,11 @@ impl Dataplane {
         members.map(|m| (m.pool.clone(), m.address, self.counters.members.sum(m.number.into()))).collect()
     }
 
+    /// How full the maps are; nothing before the first [`apply`](Self::apply).
+    pub fn occupancy(&self) -> &[Occupancy] {
+        &self.occupancy
+    }
+
     /// The numbers by which the maps know the backends of pools.
     pub fn member_numbers(&self) -> BTreeMap<Key, MemberNumber> {
         self.names.members.iter().map(|m| ((m.pool.clone(), m.address), m.number)).collect()
@@ -405,6 +417,18 @@ impl Dataplane {
             next_hop: answer.way,
             outer: answer.outer,
         })
+    }
+
+    /// All that decides about packets on an ingress node, to be kept. `known` has the tables of pools that were
+    /// read before, and is brought up to date.
+    pub fn snapshot(&self, known: &mut KnownTables) -> Snapshot {
+        snapshot::of(&self.tables, &self.names, known)
+    }
+
+    /// The members that a backend is, as the maps have them.
+    pub fn members_at(&self, backend: IpAddr) -> Vec<(MemberNumber, Member)> {
+        let members = self.names.members.iter().filter(|m| m.address == backend);
+        members.map(|m| (m.number, self.tables.members.load(m.number.into()))).collect()
     }
 
     /// Takes `instance` off its interfaces and removes all that is pinned for it; works while a daemon
@@ -442,6 +466,7 @@ impl Dataplane {
         for member in self.names.members.iter().filter(|m| !stays.contains(&m.address)) {
             self.ways.remove(&member.address);
         }
+        self.occupancy = occupancy::of(&plan);
         self.names = Names {
             vips: plan.vips.iter().map(|v| (v.number, v.key, v.entry.pool)).collect(),
             pools: plan.pools.iter().map(|p| (p.number, p.name.clone())).collect(),

@@ -27,8 +27,10 @@ use crate::plan;
 
 mod frames;
 mod packet;
+mod then;
 
 pub(super) use frames::Candidates;
+pub use then::then;
 
 /// What would become of the first packet of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]

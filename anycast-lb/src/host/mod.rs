@@ -132,6 +132,8 @@ mod tests {
             rpki: Default::default(),
             bmp: None,
             metrics: None,
+            page: None,
+            flow_log: None,
             seed_previous: None,
             drained_pops: Vec::new(),
             announcing: Announcing::default(),

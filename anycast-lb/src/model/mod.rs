@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 mod announce;
 mod flow_hash;
+mod flow_log;
 mod health;
 mod identity;
 mod quic;
@@ -21,6 +22,7 @@ mod vip_key;
 
 pub use announce::{AnnouncedPrefix, Announcing, DEFAULT_DRAIN_WAIT};
 pub use flow_hash::FlowHash;
+pub use flow_log::FlowLog;
 pub use health::{AllDown, HealthCheck, PoolHealth, Via};
 pub use identity::Identity;
 pub use quic::{Quic, ServerId, default_server_id};
@@ -329,8 +331,12 @@ pub struct Config {
     pub rpki: Rpki,
     /// BMP station; none = it does not listen. None on a backend.
     pub bmp: Option<Bmp>,
-    /// Metrics listener and the like come later; kept so that the file is valid for all work.
+    /// Where metrics are served; none = nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where the status page is served; none = nowhere.
+    pub page: Option<SocketAddr>,
+    /// What is remembered of flows; none = nothing.
+    pub flow_log: Option<FlowLog>,
 }
 
 impl Config {

@@ -33,6 +33,8 @@ pub(super) fn config(pools: Vec<Pool>, vips: Vec<Vip>) -> Config {
         rpki: Default::default(),
         bmp: None,
         metrics: None,
+        page: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

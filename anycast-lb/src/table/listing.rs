@@ -59,41 +59,85 @@ struct Room {
     inactive: u32,
 }
 
-/// Lists the owner of each slot, then the others in ranking order up to and including the
-/// (1 + `runners_up`)th active one, with at most [`MAX_INACTIVE`] others between.
-///
-/// `race` has all backends, `active` tells which of them are. Where nobody is active, there are no
-/// owners and the lists are the others alone.
-pub(super) fn lists(mut race: Race, owners: &[u32], active: &[bool], runners_up: u32) -> Lists {
-    let count = active.iter().filter(|a| **a).count() as u32;
-    // With no more active ones than a list takes, the ranking is followed to its end for the rest.
-    let ends_with_active = count > runners_up;
-    let is_complete = |room: &Room| room.active == 0 && (ends_with_active || room.inactive == 0);
+/// How long lists are.
+#[derive(Clone, Copy)]
+struct Length {
+    /// Active backends of a list.
+    active: u32,
+    /// Whether a list ends with the last active one it takes. With no more active ones than it takes, the ranking
+    /// is followed to its end for the rest.
+    ends_with_active: bool,
+}
 
-    let owned = u32::from(count > 0);
-    let mut rooms =
-        vec![Room { active: count.min(1 + runners_up) - owned, inactive: MAX_INACTIVE }; owners.len()];
-    let mut listed: Vec<(u32, u32)> = (0..).zip(owners.iter().copied()).filter(|(_, o)| *o != NONE).collect();
-    let mut arrivals = Vec::new();
+impl Length {
+    fn new(active: &[bool], runners_up: u32) -> Self {
+        let count = active.iter().filter(|a| **a).count() as u32;
+        Length { active: count.min(1 + runners_up), ends_with_active: count > runners_up }
+    }
+
+    fn is_complete(self, room: &Room) -> bool {
+        room.active == 0 && (self.ends_with_active || room.inactive == 0)
+    }
+}
+
+/// The backends of each slot in ranking order, as many as a list of the owner and `runners_up` others can need,
+/// whoever the owner is: the (1 + `runners_up`)th active one is the last, with at most [`MAX_INACTIVE`] others
+/// between.
+///
+/// `race` has all backends, `active` tells which of them are.
+pub(super) fn rankings(mut race: Race, slots: usize, active: &[bool], runners_up: u32) -> Lists {
+    let length = Length::new(active, runners_up);
+    let mut rooms = vec![Room { active: length.active, inactive: MAX_INACTIVE }; slots];
+    let (mut ranked, mut arrivals) = (Vec::new(), Vec::new());
     loop {
-        let open = || rooms.iter().filter(|room| !is_complete(room));
+        let open = || rooms.iter().filter(|room| !length.is_complete(room));
         let (any_active, any_inactive) = (open().any(|r| r.active > 0), open().any(|r| r.inactive > 0));
         let running = |i: u32| if active[i as usize] { any_active } else { any_inactive };
-        if !race.advance(running, |slot| !is_complete(&rooms[slot as usize]), &mut arrivals) {
-            return Lists::new(owners.len(), &listed);
+        if !race.advance(running, |slot| !length.is_complete(&rooms[slot as usize]), &mut arrivals) {
+            return Lists::new(slots, &ranked);
         }
         for arrival in &arrivals {
             let room = &mut rooms[arrival.slot as usize];
-            if is_complete(room) || arrival.runner == owners[arrival.slot as usize] {
+            if length.is_complete(room) {
                 continue;
             }
             let left = if active[arrival.runner as usize] { &mut room.active } else { &mut room.inactive };
             if *left > 0 {
                 *left -= 1;
-                listed.push((arrival.slot, arrival.runner));
+                ranked.push((arrival.slot, arrival.runner));
             }
         }
     }
+}
+
+/// Lists the owner of each slot, then the others of `rankings` up to and including the
+/// (1 + `runners_up`)th active one, with at most [`MAX_INACTIVE`] others between.
+///
+/// Where nobody is active, there are no owners and the lists are the others alone.
+pub(super) fn lists(rankings: &Lists, owners: &[u32], active: &[bool], runners_up: u32) -> Lists {
+    let length = Length::new(active, runners_up);
+    let mut starts = Vec::with_capacity(owners.len() + 1);
+    let mut members = Vec::with_capacity(rankings.members.len());
+    for (slot, owner) in (0..).zip(owners) {
+        starts.push(members.len() as u32);
+        let mut room = Room { active: length.active, inactive: MAX_INACTIVE };
+        if *owner != NONE {
+            room.active -= 1;
+            members.push(*owner);
+        }
+        for runner in rankings.of(slot).iter().filter(|runner| *runner != owner) {
+            if length.is_complete(&room) {
+                break;
+            }
+            let left = if active[*runner as usize] { &mut room.active } else { &mut room.inactive };
+            if *left > 0 {
+                *left -= 1;
+                members.push(*runner);
+            }
+        }
+    }
+    starts.push(members.len() as u32);
+    Lists { starts, members }
 }
 
 #[cfg(test)]
@@ -110,8 +154,12 @@ mod tests {
         Race::new(&[3; 16], SLOTS, (0..backends).map(|n| (address(n), 1 + n % 5)))
     }
 
+    fn rankings_of(backends: u32, active: &[bool]) -> Lists {
+        rankings(race(backends), SLOTS as usize, active, RUNNERS_UP)
+    }
+
     /// All backends of each slot, first come first.
-    fn rankings(backends: u32) -> Vec<Vec<u32>> {
+    fn whole_rankings(backends: u32) -> Vec<Vec<u32>> {
         let mut rankings = vec![Vec::new(); SLOTS as usize];
         let (mut race, mut arrivals) = (race(backends), Vec::new());
         while race.advance(|_| true, |_| true, &mut arrivals) {
@@ -127,9 +175,9 @@ mod tests {
         // Every third one is active; each slot's owner is its last choice among those.
         let active: Vec<bool> = (0..60).map(|n| n % 3 == 0).collect();
         let is_active = |n: &u32| active[*n as usize];
-        let rankings = rankings(60);
+        let rankings = whole_rankings(60);
         let owners: Vec<u32> = rankings.iter().filter_map(|r| r.iter().copied().rfind(is_active)).collect();
-        let lists = lists(race(60), &owners, &active, RUNNERS_UP);
+        let lists = lists(&rankings_of(60, &active), &owners, &active, RUNNERS_UP);
         for (slot, (ranking, owner)) in (0..).zip(rankings.iter().zip(&owners)) {
             let mut expected = vec![*owner];
             let (mut actives, mut others) = (1, 0);
@@ -152,7 +200,7 @@ mod tests {
     #[test]
     fn a_pool_in_which_nearly_all_drain_has_short_lists() {
         let active: Vec<bool> = (0..500).map(|n| n == 7).collect();
-        let lists = lists(race(500), &[7; SLOTS as usize], &active, RUNNERS_UP);
+        let lists = lists(&rankings_of(500, &active), &[7; SLOTS as usize], &active, RUNNERS_UP);
         assert!((0..SLOTS).all(|slot| lists.of(slot).len() == 1 + MAX_INACTIVE as usize));
     }
 }

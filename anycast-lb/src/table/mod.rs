@@ -8,6 +8,7 @@
 //! slot another owner raises it, and the fixed fingerprints in the tests tell.
 
 use std::net::IpAddr;
+use std::{panic, thread};
 
 use keyed::{Permutation, address_number};
 use listing::Lists;
@@ -116,8 +117,43 @@ pub fn build(spec: &TableSpec, candidates: &[Candidate]) -> Table {
         indices.iter().map(|i| &candidates[*i as usize]).map(|c| (c.identity, c.weight)).collect()
     };
 
-    let backends = of(&active);
-    let mut owners = match spec.kind {
+    let is_active: Vec<bool> =
+        ranked.iter().map(|i| candidates[*i as usize].state == BackendState::Active).collect();
+    let hops = u32::from(spec.hops);
+    // Neither waits for the other: with a thousand backends each takes some 15 ms.
+    let (mut owners, rankings) = thread::scope(|scope| {
+        let rankings = (hops > 0).then(|| {
+            scope.spawn(|| {
+                let race = Race::new(&spec.seed, slots, of(&ranked).into_iter());
+                listing::rankings(race, slots as usize, &is_active, hops)
+            })
+        });
+        let owners = owners(spec, of(&active));
+        let rankings = rankings.map(|r| r.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        (owners, rankings)
+    });
+    for owner in owners.iter_mut().filter(|owner| **owner != NONE) {
+        *owner = active[*owner as usize];
+    }
+
+    let lists = rankings.map_or_else(Lists::default, |rankings| {
+        let mut number = vec![NONE; candidates.len()];
+        for (n, i) in (0..).zip(&ranked) {
+            number[*i as usize] = n;
+        }
+        let renumbered: Vec<u32> =
+            owners.iter().map(|o| if *o == NONE { NONE } else { number[*o as usize] }).collect();
+        let mut lists = listing::lists(&rankings, &renumbered, &is_active, hops);
+        lists.renumber(|n| ranked[n as usize]);
+        lists
+    });
+    Table { owners, lists }
+}
+
+/// The owner of each slot among the active backends, given by identity and weight in canonical order.
+fn owners(spec: &TableSpec, backends: Vec<(IpAddr, u32)>) -> Vec<u32> {
+    let slots = spec.slots;
+    match spec.kind {
         TableKind::Rendezvous => {
             let weights: Vec<u32> = backends.iter().map(|(_, weight)| *weight).collect();
             let quotas = quota::quotas(slots, spec.margin_ppm, &weights);
@@ -130,28 +166,7 @@ pub fn build(spec: &TableSpec, candidates: &[Candidate]) -> Table {
                 .collect();
             maglev::owners(&ordered, slots)
         }
-    };
-    for owner in owners.iter_mut().filter(|owner| **owner != NONE) {
-        *owner = active[*owner as usize];
     }
-
-    let lists = if spec.hops == 0 {
-        Lists::default()
-    } else {
-        let mut number = vec![NONE; candidates.len()];
-        for (n, i) in (0..).zip(&ranked) {
-            number[*i as usize] = n;
-        }
-        let renumbered: Vec<u32> =
-            owners.iter().map(|o| if *o == NONE { NONE } else { number[*o as usize] }).collect();
-        let is_active: Vec<bool> =
-            ranked.iter().map(|i| candidates[*i as usize].state == BackendState::Active).collect();
-        let race = Race::new(&spec.seed, slots, of(&ranked).into_iter());
-        let mut lists = listing::lists(race, &renumbered, &is_active, u32::from(spec.hops));
-        lists.renumber(|n| ranked[n as usize]);
-        lists
-    };
-    Table { owners, lists }
 }
 
 /// Indices of the candidates for which `keep` holds, ordered by address.

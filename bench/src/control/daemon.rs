@@ -19,6 +19,7 @@ use xtask::lab::daemons::spawn;
 use xtask::workspace::controller;
 
 use super::changes::Node;
+use super::scrape;
 use crate::place;
 
 /// How long it may take to be ready.
@@ -47,8 +48,9 @@ impl Daemon {
         let head = format!(
             "role = \"ingress\"\nnode = \"bench\"\npop = \"fra1\"\ninstance = \"{name}\"\n\
              bpffs = {bpffs:?}\nstate_dir = {:?}\nhash_seed_file = {seed:?}\n\
-             [control]\nsocket = {socket:?}\n[[interface]]\nname = \"{name}\"\n",
-            directory.join("state")
+             [control]\nsocket = {socket:?}\n[metrics]\nlisten = \"{}\"\n[[interface]]\nname = \"{name}\"\n",
+            directory.join("state"),
+            scrape::LISTEN
         );
         fs::write(&config, head + &node.entries())?;
         place::add_interface(&name, &node.address())?;

@@ -1,10 +1,11 @@
-//! The control plane: how long a pool's table takes, how soon a command is in force in the data plane, and
-//! how much memory a node takes. Figures are milliseconds and bytes; those of the packets are nanoseconds.
+//! The control plane: how long a pool's table takes, how soon a command is in force in the data plane, how long
+//! Prometheus waits for the metrics, and how much memory a node takes. Figures are milliseconds and bytes; those of the packets are nanoseconds.
 
 mod changes;
 mod daemon;
 mod memory;
 mod report;
+mod scrape;
 mod tables;
 
 use std::path::Path;
@@ -53,11 +54,15 @@ pub fn measure(arguments: &Arguments, directory: &Path) -> Result<Control> {
     for node in NODES {
         let kinds: Vec<_> = node.kinds().filter(|kind| wants(&node.name(*kind))).collect();
         let weigh = node.is_largest() && wants(MEMORY);
-        if kinds.is_empty() && !weigh {
+        let look = node.is_largest() && wants(scrape::NAME);
+        if kinds.is_empty() && !weigh && !look {
             continue;
         }
         let daemon = Daemon::start(directory, &node)?;
         control.times.extend(changes::measure(&daemon, &node, &kinds, control.rounds)?);
+        if look {
+            control.times.push(scrape::measure(&node, control.rounds)?);
+        }
         if weigh {
             control.memory = Some(Memory::of(&daemon)?);
         }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::memory::Memory;
+use super::scrape::NAME;
 use super::{Control, Times};
 use crate::report::table;
 use crate::statistics::quantile;
@@ -14,6 +15,8 @@ const MOST_MS: f64 = 100.0;
 const LIMITED_TABLE: &str = "table-1000";
 /// How the names of the changes begin, which all have it.
 const LIMITED_CHANGES: &str = "change-";
+/// Most milliseconds of a scrape of metrics.
+const MOST_SCRAPE_MS: f64 = 200.0;
 /// Most bytes of maps on two CPUs and on 128.
 const MOST_MAPS: [f64; 2] = [64.0 * MIB, 512.0 * MIB];
 
@@ -25,6 +28,9 @@ impl Times {
     }
 
     fn limit(&self) -> Option<f64> {
+        if self.name == NAME {
+            return Some(MOST_SCRAPE_MS);
+        }
         let is_limited = self.name == LIMITED_TABLE || self.name.starts_with(LIMITED_CHANGES);
         is_limited.then_some(MOST_MS)
     }
@@ -120,6 +126,7 @@ mod tests {
                 times("table-1000", [30, 10, 20]),
                 times("table-10000", [300, 100, 200]),
                 times("change-1000x100-weight", [90, 101, 110]),
+                times("scrape-1000", [201, 200, 10]),
             ],
             memory: Some(Memory {
                 maps_2_cpus: 1 << 25,
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn limits_are_for_those_that_have_one() {
         let rows: Vec<_> = control().times.iter().map(|times| row(times)[3..].join(" ")).collect();
-        assert_eq!(rows, ["20.0 100 yes", "200.0  ", "101.0 100 NO"]);
+        assert_eq!(rows, ["20.0 100 yes", "200.0  ", "101.0 100 NO", "200.0 200 yes"]);
         let memory: Vec<_> = control().memory.iter().flat_map(rows_of).collect();
         assert_eq!(memory, ["32.0 64 yes", "1024.0 512 NO", "32.0  ", "64.0  "]);
     }

@@ -22,6 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 mod content;
 mod explain;
 mod interfaces;
+mod kept;
 mod lists;
 mod start;
 
@@ -53,6 +54,8 @@ impl Place {
             rpki: Default::default(),
             bmp: None,
             metrics: None,
+            page: None,
+            flow_log: None,
             seed_previous: None,
             drained_pops: Vec::new(),
             announcing: Announcing::default(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anycast_lb::dataplane::MapMemory;
-use anycast_lb_common::abi::{Program, Verdict};
+use anycast_lb_common::abi::Verdict;
 use anycast_lb_tests::gate::{Figures, ProgramFigures, calls, complaints, instructions, stack};
 use anycast_lb_tests::kernel::Kernel;
 use anycast_lb_tests::lookups;
@@ -41,7 +41,7 @@ fn the_programs_have_not_grown() -> Result<()> {
 #[test]
 fn a_helper_call_more_is_noticed() -> Result<()> {
     let object = object()?;
-    let before = measure_program(&object, Program::Ingress)?;
+    let before = measure_program(&object, "ingress")?;
     let mut with_call = instructions(&object, "ingress")?;
     // r0 = bpf_ktime_get_ns(), as the first thing that happens to a packet.
     const KTIME_GET_NS: i32 = 5;
@@ -107,19 +107,15 @@ fn measure() -> Result<Figures> {
         kernel: format!("{} {}", version.join("."), std::env::consts::ARCH),
         maps: MapMemory::of(&object),
         lookups: lookups_by_verdict,
-        programs: [("ingress", Program::Ingress), ("backend", Program::Backend)]
+        programs: ["ingress", "backend", "ingress_observed", "backend_observed"]
             .into_iter()
-            .map(|(name, program)| Ok((name.to_owned(), measure_program(&object, program)?)))
+            .map(|name| Ok((name.to_owned(), measure_program(&object, name)?)))
             .collect::<Result<_>>()?,
     })
 }
 
-fn measure_program(object: &Object, program: Program) -> Result<ProgramFigures> {
-    let name = match program {
-        Program::Ingress => "ingress",
-        Program::Backend => "backend",
-    };
-    let (verified, jited) = Kernel::load(program)?.size()?;
+fn measure_program(object: &Object, name: &'static str) -> Result<ProgramFigures> {
+    let (verified, jited) = Kernel::load_named(name)?.size()?;
     let instructions = instructions(object, name)?;
     Ok(ProgramFigures { verified, jited, stack: stack(&instructions), calls: calls(&instructions) })
 }

@@ -1,3 +1,4 @@
 mod dataplane;
 mod gate;
+mod observed;
 mod packets;

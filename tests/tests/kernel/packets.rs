@@ -145,6 +145,9 @@ fn random_packets_come_out_alike_and_under_every_verdict() -> anyhow::Result<()>
             let Some((tables, kernel, counts)) = machines.get_mut(&source.mode) else { continue };
             let (outcome, expected) = native::run(program, tables, &frame, source.metadata);
             let (did, output) = kernel.run(&frame, source.metadata)?;
+            // Or the ring is full one day.
+            let asked = kernel.next_question();
+            assert_eq!(asked.is_some(), outcome.verdict == Verdict::Identity, "{}", source.name);
             *counts.entry(outcome.verdict).or_default() += 1;
             assert_eq!(did, action(&outcome), "{}: {} {frame:02x?}", source.name, outcome.verdict.name());
             if did != Action::Drop {

@@ -18,7 +18,7 @@ use xtask::lab::{Lab, Node};
 use super::stand::{DEADLINE, done, edit, refused, shape, start_all};
 
 /// One port for all hosts.
-const PORT: u16 = 19524;
+pub(super) const PORT: u16 = 19524;
 /// Ingress nodes that trust each other; one more is a stranger.
 const NODES: usize = 2;
 /// Backends that serve from the start; one more joins.
@@ -136,12 +136,14 @@ fn drain(lab: &mut Lab) -> Result<()> {
 fn connect(lab: &mut Lab) -> Result<()> {
     let (authority, other) = (Authority::found()?, Authority::found()?);
     for index in 0..=MEMBERS {
-        listen(lab.backend(index), topology::backend(index).v4.into(), &authority, &authority)?;
+        let address = topology::backend(index).v4.into();
+        listen(lab.backend(index), address, &[address], &authority, &authority)?;
     }
     for index in 0..=NODES {
         let signer = if index < NODES { &authority } else { &other };
         let node = lab.ingress(index);
-        listen(node, topology::ingress(index).v4.into(), signer, &authority)?;
+        let address = topology::ingress(index).v4.into();
+        listen(node, address, &[address], signer, &authority)?;
         edit(node, "[[pool]]\n", &format!("[[pool]]\n{LONG_FILL}"))?;
         let peer = if index == 0 { 1 } else { 0 };
         let address = SocketAddr::from((topology::ingress(peer).v4, PORT));
@@ -151,9 +153,15 @@ fn connect(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// The host shows a certificate of `signer` and takes those of `believed`.
-fn listen(node: &Node, address: IpAddr, signer: &Authority, believed: &Authority) -> Result<()> {
-    let (cert, key) = signer.issue(address)?;
+/// The host listens at `at`, shows a certificate of `signer` for its `addresses` and takes those of `believed`.
+pub(super) fn listen(
+    node: &Node,
+    at: IpAddr,
+    addresses: &[IpAddr],
+    signer: &Authority,
+    believed: &Authority,
+) -> Result<()> {
+    let (cert, key) = signer.issue(addresses)?;
     let directory = node.config().parent().context("no directory")?.to_owned();
     let put = |kind: &str, text: &str, mode| -> Result<String> {
         let path = directory.join(format!("{}-{kind}.pem", node.name()));
@@ -167,7 +175,7 @@ fn listen(node: &Node, address: IpAddr, signer: &Authority, believed: &Authority
         put("cert", &cert, 0o644)?,
         put("key", &key, 0o600)?
     );
-    let listen = format!("listen = \"{}\"", SocketAddr::from((address, PORT)));
+    let listen = format!("listen = \"{}\"", SocketAddr::from((at, PORT)));
     edit(node, "[control]\n", &format!("[control]\n{listen}\n{tls}\n"))
 }
 
@@ -187,10 +195,10 @@ fn backend(node: &Node, address: &str) -> Result<Value> {
 }
 
 /// An authority made for this test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn found() -> Result<Self> {
+    pub(super) fn found() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -198,10 +206,10 @@ impl Authority {
     }
 
     /// Certificate and key of a host, in PEM form.
-    fn issue(&self, address: IpAddr) -> Result<(String, String)> {
+    fn issue(&self, addresses: &[IpAddr]) -> Result<(String, String)> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test node");
-        params.subject_alt_names = vec![SanType::IpAddress(address)];
+        params.subject_alt_names = addresses.iter().map(|address| SanType::IpAddress(*address)).collect();
         let key = KeyPair::generate()?;
         Ok((params.signed_by(&key, &self.0)?.pem(), key.serialize_pem()))
     }

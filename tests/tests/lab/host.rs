@@ -101,6 +101,8 @@ fn config(role: Role) -> Config {
         rpki: Default::default(),
         bmp: None,
         metrics: None,
+        page: None,
+        flow_log: None,
         seed_previous: None,
         drained_pops: Vec::new(),
         announcing: Announcing::default(),

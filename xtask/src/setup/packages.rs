@@ -56,7 +56,7 @@ const LINKER: [Need; 2] = [
 ];
 
 /// The lab, the demo and the tests.
-const LAB: [Need; 14] = [
+const LAB: [Need; 19] = [
     program("iproute2", "ip", "network namespaces of the lab"),
     program("iputils-ping", "ping", "echo requests to VIPs"),
     program("traceroute", "traceroute", "the way to a VIP"),
@@ -71,6 +71,11 @@ const LAB: [Need; 14] = [
     program("bind9-dnsutils", "dig", "queries to the lab's name servers"),
     program("chrony", "chronyd", "the lab's time servers and their client"),
     program("stayrtr", "stayrtr", "the lab's RPKI validators"),
+    program("prometheus", "prometheus", "metrics of the lab's nodes, and promtool"),
+    program("chromium", "chromium", "a browser for the status page"),
+    program("chromium-driver", "chromedriver", "a browser for the status page"),
+    program("tmux", "tmux", "a terminal for `anycast-lb top`"),
+    program("tshark", "tshark", "what others read in our packets"),
 ];
 
 /// Where Debian's package puts nginx's module for TCP.

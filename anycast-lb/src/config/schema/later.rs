@@ -1,49 +1,18 @@
 //! Sections whose work is yet to come. They are part of the language: checked key by key, and
 //! where they ask for something that this release does not do, a notice says so.
 
-use std::net::SocketAddr;
-
 use super::PrefixDraft;
 use super::rpki::{OriginDraft, origin};
 use super::words::LOG_FORMATS;
 use crate::config::LogFormat;
 use crate::config::reader::{Section, label};
-use crate::config::report::Report;
 
-fn note(report: &Report<'_>, section: &Section<'_>, what: &str) {
-    report.notice(section.spot(), section.path(), format!("has no effect yet: {what}"));
-}
-
-/// `[metrics]`, `[page]`, `[flow_log]` and `[log]` of the main file.
-pub(super) fn read(root: &Section<'_>, report: &Report<'_>, log: &mut LogFormat) -> Option<SocketAddr> {
-    let metrics = root.table("metrics").and_then(|section| {
-        note(report, &section, "no metrics are served in this release; see `anycast-lb stats`");
-        let listen = section.socket_address("listen").map(|a| a.value);
-        section.finish();
-        listen
-    });
-    if let Some(section) = root.table("page") {
-        if section.boolean("enabled").is_some_and(|on| on.value) {
-            note(report, &section, "no page is served in this release; see `anycast-lb status`");
-        }
-        section.socket_address("listen");
-        section.finish();
-    }
-    if let Some(section) = root.table("flow_log") {
-        note(report, &section, "no flows are logged in this release");
-        section.integer(
-            "sample",
-            1..=u64::from(u32::MAX),
-            "how many flows one sampled flow stands for, from 1",
-        );
-        section.socket_address("ipfix");
-        section.finish();
-    }
+/// `[log]` of the main file.
+pub(super) fn read(root: &Section<'_>, log: &mut LogFormat) {
     if let Some(section) = root.table("log") {
         *log = section.choice("format", LOG_FORMATS).map(|f| f.value).unwrap_or_default();
         section.finish();
     }
-    metrics
 }
 
 /// `[[prefix]]` of any file.

@@ -4,9 +4,12 @@
 mod announce;
 mod bmp;
 mod control;
+mod flow_log;
 mod global;
 mod health;
 mod later;
+mod metrics;
+mod page;
 mod pool;
 mod quic;
 mod rpki;
@@ -49,6 +52,8 @@ pub(super) struct Draft {
     pub validators: Vec<ValidatorDraft>,
     pub bmp: Option<BmpDraft>,
     pub metrics: Option<SocketAddr>,
+    pub page: Option<SocketAddr>,
+    pub flow_log: Option<model::FlowLog>,
     pub log: LogFormat,
 }
 
@@ -85,7 +90,10 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         control::read(&section, &mut draft.control);
         draft.announce = announce::read(&section);
         draft.bmp = bmp::read(&section);
-        draft.metrics = later::read(&section, report, &mut draft.log);
+        draft.metrics = metrics::read(&section);
+        later::read(&section, &mut draft.log);
+        draft.page = page::read(&section, report);
+        draft.flow_log = flow_log::read(&section);
     } else {
         only_in_main(&section);
     }

@@ -73,14 +73,8 @@ fn it_is_valid() {
     );
     assert_eq!(config.bmp.map(|b| b.listen.port()), Some(11019));
     assert_eq!(config.metrics.map(|m| m.port()), Some(9524));
-}
-
-#[test]
-fn what_of_it_has_no_effect_is_said() {
-    let notices = load_example().notices;
-    for key in ["metrics", "flow_log"] {
-        assert!(notices.iter().any(|n| n.key == key && n.line > 0), "{key}: {notices:#?}");
-    }
+    let log = config.flow_log.expect("a flow log");
+    assert_eq!((log.sample, log.ipfix.map(|c| c.port())), (1000, Some(4739)));
 }
 
 #[test]

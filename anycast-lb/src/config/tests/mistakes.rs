@@ -330,6 +330,16 @@ fn a_key_of_signatures_is_secret() {
 }
 
 #[test]
+fn metrics_want_an_address_and_a_port() {
+    mistakes("[metrics] #~ metrics.listen: is missing\n");
+    for listen in ["localhost:9524", "127.0.0.1", ":9524", "[::1]"] {
+        mistakes(&format!("[metrics]\nlisten = \"{listen}\" #~ metrics.listen | an address and a port\n"));
+    }
+    mistakes("[metrics]\nlisten = \"[::1]:0\" #~ metrics.listen: names port 0\n");
+    mistakes("[metrics]\nlisten = \"[::1]:9524\"\nport = 1 #~ metrics.port: unknown key\n");
+}
+
+#[test]
 fn sections_of_later_work_are_checked_too() {
     mistakes(
         "[bgp] #~ bgp.local_as: is missing
@@ -345,6 +355,9 @@ fn sections_of_later_work_are_checked_too() {
          listn = \"10.0.0.2:11019\" #~ did you mean `listen`?
          [flow_log]
          sample = 0 #~ flow_log.sample: 0 is out of range
+         per_second = 0 #~ flow_log.per_second: 0 is out of range
+         max_bytes = 4096 #~ flow_log.max_bytes: 4096 is out of range
+         ipfix = \"10.0.0.9\" #~ flow_log.ipfix: | 10.0.0.2:9000
          [[peer]]
          node = \"sin1-lb1\"
          control = \"10.1.0.2\" #~ peer \"sin1-lb1\" control

@@ -44,11 +44,12 @@ fn what_has_no_effect_yet_is_said() {
          quic = true
          [[prefix]]
          prefix = \"203.0.113.0/24\"
-         [metrics] #~ metrics: has no effect yet
+         [metrics]
          listen = \"127.0.0.1:9524\"
-         [page] #~ page: has no effect yet
+         [page]
          enabled = true
-         [flow_log] #~ flow_log: has no effect yet
+         listen = \"10.0.0.2:9525\" #~ page.listen: everyone who reaches this address can read the page
+         [flow_log]
          sample = 1000
          ",
     ));

@@ -103,6 +103,8 @@ pub(super) fn validate(
         rpki,
         bmp,
         metrics: draft.metrics,
+        page: draft.page,
+        flow_log: draft.flow_log,
     })
 }
 

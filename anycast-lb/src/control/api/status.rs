@@ -43,7 +43,7 @@ pub struct Status {
     pub unresolved: Vec<Unresolved>,
     /// What on this host will bite.
     pub findings: Vec<HostFinding>,
-    /// What is wrong with how our prefixes are announced, here or elsewhere.
+    /// What is wrong with how our prefixes are announced, here or elsewhere, and with what is served.
     #[serde(default)]
     pub alarms: Vec<AlarmRow>,
 }
@@ -51,7 +51,7 @@ pub struct Status {
 /// Something that is wrong now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlarmRow {
-    /// `rpki` or `hijack`.
+    /// `rpki`, `hijack` or `metrics`.
     pub kind: String,
     /// `error` or `warning`.
     pub severity: String,

@@ -15,6 +15,9 @@ pub const MAX_FLOWS: usize = 512;
 pub struct TraceFlows {
     /// At most [`MAX_FLOWS`].
     pub flows: Vec<FlowSpec>,
+    /// A time (RFC 3339): where they went then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 /// Query of a trace.
@@ -43,6 +46,24 @@ pub struct FlowSpec {
 pub struct Traces {
     /// In the order of the question.
     pub traces: Vec<TraceRow>,
+    /// Of which time this is told, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<ThenRow>,
+}
+
+/// The tables that were in force at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThenRow {
+    /// The time, in RFC 3339 as all times here.
+    pub at: String,
+    /// Number of the tables, as in the flow log.
+    pub table_version: u32,
+    /// Since when they were in force.
+    pub since: String,
+    /// Until when; none: they are.
+    pub until: Option<String>,
+    /// What to know of that time; empty where all is well.
+    pub notes: Vec<String>,
 }
 
 /// Where a flow goes.

@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::{Api, Body, Daemon, Query, answer, look};
+use super::{Api, Body, Daemon, Query, answer, look, then};
 use crate::control::api::{
     Answer, AtNode, ErrorAnswer, ExplainFrames, IdentityCount, MAX_FLOWS, Stats, TraceFlows,
 };
@@ -35,6 +35,9 @@ pub(super) async fn trace_here(daemon: Daemon, Body(question): Body<TraceFlows>)
         let message = format!("{} flows in one question", question.flows.len());
         return answer::<()>(Err(Failure::new(Code::InvalidRequest, message)
             .hint(format!("at most {MAX_FLOWS}: ask again for the rest"))));
+    }
+    if let Some(at) = question.at {
+        return answer(then::trace(&daemon.0, question.flows, &at).await);
     }
     look(daemon, move |v| view::trace(v, question.flows)).await
 }

@@ -11,7 +11,7 @@ use crate::daemon::{Code, Failure};
 pub(super) async fn status(State(api): State<Api>) -> Response {
     let status = api.daemon.inspect(|v| view::status(v)).await.and_then(|inner| inner);
     answer(status.map(|mut status| {
-        status.alarms = view::alarms(&api.rpki, &api.station.status());
+        status.alarms = view::alarms(&api.rpki, &api.station.status(), api.metrics.get());
         status
     }))
 }

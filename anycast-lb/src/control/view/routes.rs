@@ -57,13 +57,19 @@ pub fn hijacks(status: station::Status) -> Hijacks {
     }
 }
 
-/// All that is wrong, for `status`.
-pub fn alarms(rpki: &Rpki, station: &station::Status) -> Vec<AlarmRow> {
-    let hijack = |text: String| AlarmRow { kind: "hijack".to_owned(), severity: "error".to_owned(), text };
+/// All that is wrong, for `status`. `metrics`: why they are not served, though they should be.
+pub fn alarms(rpki: &Rpki, station: &station::Status, metrics: Option<String>) -> Vec<AlarmRow> {
+    let row = |kind: &str, severity: &str, text| AlarmRow {
+        kind: kind.to_owned(),
+        severity: severity.to_owned(),
+        text,
+    };
+    let hijack = |text: String| row("hijack", "error", text);
     let rpki = rpki.alarms();
     let rpki = rpki.iter().map(rpki_alarm);
     let hijacks = station.problem.iter().cloned().chain(station.alarms.iter().map(|(a, _)| a.to_string()));
-    rpki.chain(hijacks.map(hijack)).collect()
+    let metrics = metrics.map(|text| row("metrics", "warning", text));
+    rpki.chain(hijacks.map(hijack)).chain(metrics).collect()
 }
 
 fn rpki_alarm(alarm: &Alarm) -> AlarmRow {

@@ -1,19 +1,30 @@
 //! How a change ends.
 
-use super::{Action, Order, Origin, Outcome};
+use std::time::Instant;
+
+use super::{Action, Core, Order, Origin, Outcome};
 use crate::daemon::Failure;
 use crate::daemon::ports::Change;
 
-/// Ends an order: answers, or says so in the log.
-pub(super) fn finish(order: &Order, result: Result<Outcome, Failure>, out: &mut Vec<Action>) {
-    if order.change == Change::Reload && !order.dry_run && order.origin != Origin::Start {
-        out.push(Action::Reloading(false));
-    }
-    if let Err(failure) = &result {
-        tracing::warn!(code = failure.code.name(), cause = cause(order), "change refused: {failure}");
-    }
-    if let Origin::Caller(ticket) = order.origin {
-        out.push(Action::Reply(ticket, result));
+impl Core {
+    /// Ends an order: answers, or says so in the log.
+    pub(super) fn finish(
+        &mut self,
+        now: Instant,
+        order: &Order,
+        result: Result<Outcome, Failure>,
+        out: &mut Vec<Action>,
+    ) {
+        self.tally.ended(now, order, result.is_ok());
+        if order.change == Change::Reload && !order.dry_run && order.origin != Origin::Start {
+            out.push(Action::Reloading(false));
+        }
+        if let Err(failure) = &result {
+            tracing::warn!(code = failure.code.name(), cause = cause(order), "change refused: {failure}");
+        }
+        if let Origin::Caller(ticket) = order.origin {
+            out.push(Action::Reply(ticket, result));
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::exporter::Exporter;
+use super::flow_log::Logging;
 use super::identity::Answers;
 use super::routes::Watches;
 use crate::control::remote;
@@ -11,23 +13,29 @@ use crate::control::server::{self, Api};
 use crate::daemon::ports::HostPort;
 use crate::host::{Finding, check};
 use crate::model::{Config, Role};
+use crate::page::Page;
 use crate::peers::driver;
 
-/// Tells systemd (`NOTIFY_SOCKET`), and serves the API from the first readiness on.
+/// Tells systemd (`NOTIFY_SOCKET`), and serves the API and metrics from the first readiness on.
 pub struct Host {
     api: Api,
     watches: Watches,
+    exporter: Exporter,
+    page: Page,
+    logging: Logging,
     answers: Answers,
     /// Until it is served.
     waiting: Option<Served>,
 }
 
-/// Where the API is served.
+/// Where the API and metrics are served.
 pub struct Served {
     /// To the command line.
     pub socket: UnixListener,
     /// To other hosts.
     pub remote: Option<TcpListener>,
+    /// Metrics.
+    pub metrics: Option<TcpListener>,
     /// An ingress node asks others, too.
     pub role: Role,
 }
@@ -36,7 +44,10 @@ impl Host {
     /// Will serve this.
     pub fn new(api: Api, answers: Answers, served: Served) -> Self {
         let watches = Watches::new(api.daemon.clone(), api.rpki.clone(), api.station.clone());
-        Host { api, watches, answers, waiting: Some(served) }
+        let exporter = Exporter::new(api.clone());
+        let page = Page::new(api.clone());
+        let logging = Logging::new(api.daemon.clone(), api.hub.clone(), api.flow_log.clone());
+        Host { api, watches, exporter, page, logging, answers, waiting: Some(served) }
     }
 
     /// New files under the names in force, or new names: connections made from now on use them.
@@ -56,18 +67,21 @@ impl Host {
 
 impl HostPort for Host {
     fn ready(&mut self) {
-        if let Some(Served { socket, remote, role }) = self.waiting.take() {
+        if let Some(Served { socket, remote, metrics, role }) = self.waiting.take() {
             tokio::spawn(serve(socket, server::router(self.api.clone()), Limits::default()));
             let Api { daemon, peers, credentials, .. } = self.api.clone();
             if let Some(listener) = remote {
                 let router = server::remote_router(self.api.clone());
                 tokio::spawn(remote::serve(listener, credentials.clone(), router));
             }
+            self.exporter.start(metrics);
             if role == Role::Ingress {
                 tokio::spawn(driver::run(peers, credentials, daemon));
                 self.watches.configure();
             }
+            self.page.follow();
         }
+        self.logging.configure();
         tracing::info!("ready");
         notify(&[NotifyState::Ready]);
     }
@@ -76,6 +90,9 @@ impl HostPort for Host {
         if !begins {
             self.read_certificates_again();
             self.watches.configure();
+            self.exporter.configure();
+            self.page.follow();
+            self.logging.configure();
             notify(&[NotifyState::Ready]);
             return;
         }

@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use anycast_lb_common::abi::{Counter, MemberNumber, Observed, Observer, Verdict};
+
+use anycast_lb_kept::{Beginning, Keeper};
 
 use super::history_file::HistoryFile;
 use super::{PRIVILEGE, owners};
 use crate::daemon::ports::{DataplanePort, Owners};
 use crate::daemon::{Code, Failure};
-use crate::dataplane::{Attachment, Dataplane, DataplaneError, Explained, Flow, Trace};
+use crate::dataplane::{
+    Attachment, Dataplane, DataplaneError, Explained, Flow, KnownTables, Occupancy, Trace,
+};
 use crate::membership::{InForce, Key};
 use crate::model::{Interface, VipKey};
 use crate::neighbour::Resolution;
@@ -24,12 +29,29 @@ pub struct Kernel {
     books: Books,
     /// Somebody reads what the programs report.
     is_read: bool,
+    kept: Option<Kept>,
+}
+
+/// Who keeps the tables that were in force.
+pub struct Kept {
+    keeper: Keeper,
+    known: KnownTables,
+    /// Until the first tables of this daemon are in force.
+    beginning: Option<Beginning>,
+}
+
+impl Kept {
+    /// By this keeper, for a daemon that begins so.
+    pub fn new(keeper: Keeper, beginning: Beginning) -> Self {
+        Kept { keeper, known: KnownTables::default(), beginning: Some(beginning) }
+    }
 }
 
 impl Kernel {
-    /// Around an opened data plane, whose history is kept in a file, and whose names in `books`.
-    pub fn new(dataplane: Dataplane, history: HistoryFile, books: Books) -> Self {
-        Kernel { dataplane, history, owners: owners::Known::default(), books, is_read: false }
+    /// Around an opened data plane, whose history is kept in a file, whose names in `books`, and whose tables by
+    /// `kept`.
+    pub fn new(dataplane: Dataplane, history: HistoryFile, books: Books, kept: Option<Kept>) -> Self {
+        Kernel { dataplane, history, owners: owners::Known::default(), books, is_read: false, kept }
     }
 }
 
@@ -55,7 +77,18 @@ impl DataplanePort for Kernel {
     }
 
     fn apply(&mut self, in_force: &InForce) -> Result<(), Failure> {
-        self.dataplane.apply_in_force(in_force.clone())?;
+        if let Err(error) = self.dataplane.apply_in_force(in_force.clone()) {
+            // It may be in force or not: what comes next is read anew.
+            if let Some(kept) = &mut self.kept {
+                kept.known = KnownTables::default();
+            }
+            return Err(error.into());
+        }
+        if let Some(kept) = &mut self.kept {
+            let mut snapshot = self.dataplane.snapshot(&mut kept.known);
+            snapshot.beginning = kept.beginning.take();
+            kept.keeper.in_force(snapshot);
+        }
         if self.is_read {
             self.books.add(self.dataplane.book());
         }
@@ -69,7 +102,11 @@ impl DataplanePort for Kernel {
     }
 
     fn set_next_hop(&mut self, backend: IpAddr, resolution: &Resolution) -> Result<(), Failure> {
-        Ok(self.dataplane.set_next_hop(backend, resolution)?)
+        self.dataplane.set_next_hop(backend, resolution)?;
+        if let Some(kept) = &self.kept {
+            kept.keeper.members(SystemTime::now(), self.dataplane.members_at(backend));
+        }
+        Ok(())
     }
 
     fn set_locals(&mut self, locals: &[IpAddr]) -> Result<(), Failure> {
@@ -94,6 +131,10 @@ impl DataplanePort for Kernel {
 
     fn backend_counters(&self) -> Result<Vec<(String, IpAddr, Counter)>, Failure> {
         Ok(self.dataplane.backend_counters())
+    }
+
+    fn occupancy(&self) -> Vec<Occupancy> {
+        self.dataplane.occupancy().to_vec()
     }
 
     fn owners(&self, pool: &str) -> Result<Owners, Failure> {

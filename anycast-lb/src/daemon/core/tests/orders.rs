@@ -47,3 +47,29 @@ fn edits_are_refused_where_somebody_else_owns_the_file() {
     assert_eq!(failure.code, Code::WriteBackOff);
     assert_eq!(bench.calls(), Vec::<String>::new());
 }
+
+#[test]
+fn it_is_counted_how_changes_end() {
+    let mut bench = Bench::serving();
+    let started = bench.core.tally().last_reload;
+    assert!(started.is_some(), "the start has read the files");
+    bench.now += Duration::from_secs(5);
+    bench.order_with(1, Change::Reload, None, true);
+    assert_eq!(bench.core.tally().reloads, Ended::default(), "a dry run is no reload");
+
+    bench.fake.world().failing = vec!["prepare"];
+    bench.order(2, Change::Reload);
+    let tally = bench.core.tally();
+    assert_eq!(tally.reloads, Ended { accepted: 0, refused: 1 });
+    assert!(tally.last_reload_refused && tally.last_reload == started);
+
+    bench.order(3, Change::Reload);
+    let tally = bench.core.tally();
+    assert_eq!(tally.reloads, Ended { accepted: 1, refused: 1 });
+    assert!(!tally.last_reload_refused && tally.last_reload > started);
+
+    bench.fake.world().failing = vec!["commit"];
+    bench.order(4, drain(11));
+    bench.order(5, drain(11));
+    assert_eq!(bench.core.tally().commands, Ended { accepted: 1, refused: 1 });
+}
