@@ -318,13 +318,14 @@ impl Task {
         let neighbour = self.neighbour.address;
         let before = self.reports.borrow().state;
         if report.state == State::Established && before != State::Established {
-            tracing::info!(%neighbour, hold_time = report.hold_time, "BGP session established");
+            let cause = "the neighbour agreed";
+            tracing::info!(%neighbour, hold_time = report.hold_time, cause, "BGP session established");
             self.said = None;
         } else if let Some(error) = &report.last_error
             && (before == State::Established || self.said.as_ref() != Some(error))
             && report.state == State::Idle
         {
-            tracing::warn!(%neighbour, %error, "no BGP session");
+            tracing::warn!(%neighbour, cause = %error, "no BGP session");
             self.said = Some(error.clone());
         }
         self.reports.send_replace(report.clone());

@@ -330,7 +330,7 @@ impl Core {
                 // Nobody waits for this one: a link came back or a retry was due.
                 self.work = other;
                 if let Err(failure) = result {
-                    tracing::warn!(%failure, retry_seconds = ATTACH_RETRY.as_secs(), "attaching failed");
+                    tracing::warn!(cause = %failure, retry_seconds = ATTACH_RETRY.as_secs(), "attaching failed");
                     self.attach_at = Some(now + ATTACH_RETRY);
                 }
             }
@@ -361,7 +361,8 @@ impl Core {
                 let differences = diff::differences(&self.config, &next);
                 self.generation += u64::from(*next != *self.config);
                 for difference in &differences {
-                    tracing::info!(generation = self.generation, cause = cause(&order), "{difference}");
+                    let generation = Some(self.generation);
+                    difference.log(generation, cause(&order));
                 }
                 if differences.is_empty() {
                     tracing::info!(cause = cause(&order), "nothing changes");
@@ -400,6 +401,7 @@ impl Core {
     }
 
     fn terminate(&mut self, now: Instant, out: &mut Vec<Action>) {
+        tracing::info!(cause = "signal", "stopping");
         // Before anything else: from here on this node is on its way out of service.
         self.stop_announcing(out);
         let waiting: Vec<Order> =

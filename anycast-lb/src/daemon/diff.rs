@@ -47,6 +47,18 @@ pub struct Difference {
     pub detail: String,
 }
 
+impl Difference {
+    /// Says it in the log: `generation` it belongs to, and whose wish it was.
+    pub fn log(&self, generation: Option<u64>, cause: &str) {
+        let (pool, backend) = match (self.subject, self.name.split_once(' ')) {
+            ("backend", Some((pool, backend))) => (Some(pool), Some(backend)),
+            ("pool", _) => (Some(self.name.as_str()), None),
+            _ => (None, None),
+        };
+        tracing::info!(generation, subject = self.subject, name = self.name, pool, backend, cause, "{self}");
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.subject, self.name, self.what.name())?;

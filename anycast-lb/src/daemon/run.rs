@@ -325,7 +325,7 @@ impl Drivers {
                     for a in self.dataplane.attachments() {
                         let mode = a.mode.map(tracing::field::display);
                         let reason = a.reason.as_deref();
-                        tracing::info!(interface = %a.interface, mode, reason, "attached");
+                        tracing::info!(interface = %a.interface, mode, cause = reason.unwrap_or("configured"), "attached");
                     }
                 }
                 return Some(Event::Attached(result));
@@ -341,12 +341,12 @@ impl Drivers {
             Action::SetTargets(targets) => self.resolver.set_targets(targets),
             Action::SetNextHop(backend, resolution) => {
                 if let Err(failure) = self.dataplane.set_next_hop(backend, &resolution) {
-                    tracing::error!(%backend, %failure, "next hop not set");
+                    tracing::error!(%backend, cause = %failure, "next hop not set");
                 }
             }
             Action::SetLocals(locals) => {
                 if let Err(failure) = self.dataplane.set_locals(&locals) {
-                    tracing::error!(%failure, "own addresses not set");
+                    tracing::error!(cause = %failure, "own addresses not set");
                 }
             }
             Action::LookAtAttachments => {

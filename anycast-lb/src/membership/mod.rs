@@ -157,6 +157,18 @@ pub enum What {
     Unlisted,
 }
 
+impl What {
+    /// Why, in a word or two.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            What::Active | What::Weight(_) => "join over",
+            What::Gone(Some(0)) => "no flow left",
+            What::Gone(_) => "drain_timeout",
+            What::Unlisted => "down for long",
+        }
+    }
+}
+
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (pool, address) = &self.key;

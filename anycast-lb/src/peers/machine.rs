@@ -196,8 +196,10 @@ impl Machine {
         });
         if let Some(known) = self.nodes.get_mut(node) {
             match (&answer, &known.failure) {
-                (Err(reason), None) => tracing::warn!(peer = node, reason, "a peer gives no answer"),
-                (Ok(_), Some(_)) => tracing::info!(peer = node, "a peer answers again"),
+                (Err(reason), None) => tracing::warn!(peer = node, cause = reason, "a peer gives no answer"),
+                (Ok(_), Some(_)) => {
+                    tracing::info!(peer = node, cause = "it was asked again", "a peer answers again");
+                }
                 _ => {}
             }
             known.answered(now, answer);
@@ -208,7 +210,7 @@ impl Machine {
     pub fn backend_answered(&mut self, now: Instant, backend: IpAddr, answer: Result<Flows, String>) {
         if let Some(known) = self.backends.get_mut(&backend) {
             if let (Err(reason), None) = (&answer, &known.failure) {
-                tracing::warn!(%backend, reason, "a draining backend does not tell its flows: its drain ends by time");
+                tracing::warn!(%backend, cause = reason, "a draining backend does not tell its flows: its drain ends by time");
             }
             known.answered(now, answer);
         }

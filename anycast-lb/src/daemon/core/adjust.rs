@@ -17,6 +17,9 @@ use crate::membership::{
     Health, HealthChange, InForce, Join, Key, Known, Membership, Remaining, Report, Transition, What,
 };
 
+/// What makes health change besides a command.
+const CHECKS: &str = "health checks";
+
 /// How long after a refused step the next attempt is made.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often draining backends are asked how many flows they have.
@@ -217,7 +220,7 @@ impl Core {
             })
             .collect();
         for difference in &differences {
-            tracing::info!("{difference}");
+            difference.log(None, "command");
         }
         let outcome =
             Outcome { generation: self.generation, differences, files: Vec::new(), warnings: Vec::new() };
@@ -271,7 +274,7 @@ impl Core {
                 self.finish_step(now, step, out);
             }
             Err(failure) => {
-                tracing::error!(%failure, retry_seconds = RETRY.as_secs(), "membership stays as it was");
+                tracing::error!(cause = %failure, retry_seconds = RETRY.as_secs(), "membership stays as it was");
                 self.adjuster.retry_at = Some(now + RETRY);
                 // Said once, by the checks: they are not to be lost. What has been said since counts more.
                 for (key, verdict) in step.verdicts {
@@ -286,7 +289,8 @@ impl Core {
     fn finish_step(&mut self, now: Instant, step: Step, out: &mut Vec<Action>) {
         let before = std::mem::replace(&mut self.adjuster.membership, step.next);
         for transition in &step.transitions {
-            tracing::info!("{transition}");
+            let (pool, backend) = &transition.key;
+            tracing::info!(pool, %backend, cause = transition.what.cause(), "{transition}");
         }
         for change in &step.changes {
             self.tell(change);
@@ -306,16 +310,20 @@ impl Core {
 
     /// One line for a backend whose checks have come to another verdict.
     fn tell(&self, change: &HealthChange) {
-        let HealthChange { key: (pool, address), before, after } = change;
+        let HealthChange { key: (pool, backend), before, after } = change;
         match after {
             Health::Down => {
-                let known = self.known(pool, *address);
-                let reason = known.and_then(Known::reason).unwrap_or("no reason is known");
-                tracing::warn!("backend {pool} {address} is down: {reason}");
+                let known = self.known(pool, *backend);
+                let cause = known.and_then(Known::reason).unwrap_or("no reason is known");
+                tracing::warn!(pool, %backend, cause, "backend {pool} {backend} is down: {cause}");
             }
-            Health::Up if *before == Health::Unknown => tracing::info!("backend {pool} {address} is up"),
-            Health::Up => tracing::info!("backend {pool} {address} is up again"),
-            Health::Unknown => tracing::info!("of backend {pool} {address} nothing is known any more"),
+            Health::Up => {
+                let again = if *before == Health::Unknown { "" } else { " again" };
+                tracing::info!(pool, %backend, cause = CHECKS, "backend {pool} {backend} is up{again}");
+            }
+            Health::Unknown => {
+                tracing::info!(pool, %backend, cause = CHECKS, "of backend {pool} {backend} nothing is known any more");
+            }
         }
     }
 
@@ -328,8 +336,8 @@ impl Core {
             let (was, is) = (self.servable_by(before, now, pool), self.servable(now, pool));
             let (Some(was), Some(is)) = (was, is) else { continue };
             match (was.is_enough(), is.is_enough()) {
-                (true, false) => tracing::warn!("pool {pool}: {is}"),
-                (false, true) => tracing::info!("pool {pool}: {is}"),
+                (true, false) => tracing::warn!(pool, cause = CHECKS, "pool {pool}: {is}"),
+                (false, true) => tracing::info!(pool, cause = CHECKS, "pool {pool}: {is}"),
                 _ => {}
             }
         }

@@ -42,6 +42,13 @@ pub(super) struct Announce {
     decide_at: Option<Instant>,
 }
 
+impl Announce {
+    /// What is decided of each prefix.
+    fn decisions(&self) -> BTreeMap<IpNet, Decision> {
+        self.machine.standings().into_iter().map(|(prefix, standing)| (prefix, standing.decision)).collect()
+    }
+}
+
 impl Core {
     /// What becomes of each announced prefix, and why.
     pub fn standings(&self) -> Standings {
@@ -98,7 +105,7 @@ impl Core {
                 what: What::Changed,
                 detail: format!("{} -> {}", before.name(), after.name()),
             };
-            tracing::info!("{difference}");
+            difference.log(None, "command");
             differences.push(difference);
         }
         let mut warnings = Vec::new();
@@ -142,7 +149,9 @@ impl Core {
             }
             out.push(Action::ConfigureAnnouncing(Box::new(self.config.announcing.clone())));
             self.count_vips(now);
+            let before = self.announce.decisions();
             self.announce.machine.decide(now);
+            self.tell_decisions(&before);
             out.push(Action::Announce(self.announcements()));
         }
         if self.announce.told.prefixes.is_empty() {
@@ -153,19 +162,24 @@ impl Core {
             return;
         }
         self.count_vips(now);
-        let before = self.announce.machine.standings();
+        let before = self.announce.decisions();
         if self.announce.machine.decide(now).is_some() {
-            for (prefix, standing) in self.standings() {
-                if before.get(&prefix).map(|b| b.decision) != Some(standing.decision) {
-                    tracing::info!(%prefix, "{standing}");
-                }
-            }
+            self.tell_decisions(&before);
             out.push(Action::Announce(self.announcements()));
         }
         self.announce.decide_at = self.announce.machine.deadline(now);
         if self.announce.look_at.is_none_or(|at| at <= now) {
             self.announce.look_at = Some(now + LOOK_EVERY);
             out.push(Action::LookAtAttachments);
+        }
+    }
+
+    /// A line for each prefix of which something else is decided than before; at first nothing is announced.
+    fn tell_decisions(&self, before: &BTreeMap<IpNet, Decision>) {
+        for (prefix, standing) in self.standings() {
+            if before.get(&prefix).copied().unwrap_or_default() != standing.decision {
+                tracing::info!(%prefix, cause = %standing.reason, "{standing}");
+            }
         }
     }
 

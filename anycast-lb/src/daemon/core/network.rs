@@ -18,13 +18,14 @@ impl Core {
                 }
                 match &resolution {
                     Resolution::Resolved(hop) => {
-                        tracing::info!(%backend, interface = %hop.interface, "backend is reachable");
+                        let cause = "next hop found";
+                        tracing::info!(%backend, interface = %hop.interface, cause, "backend is reachable");
                     }
                     Resolution::Pending(reason) => {
-                        tracing::debug!(%backend, %reason, "next hop not known yet");
+                        tracing::debug!(%backend, cause = %reason, "next hop not known yet");
                     }
                     Resolution::Unresolved(reason) => {
-                        tracing::warn!(%backend, %reason, "backend is not reachable");
+                        tracing::warn!(%backend, cause = %reason, "backend is not reachable");
                     }
                 }
                 if self.serving && is_answer(&resolution) {
@@ -32,15 +33,17 @@ impl Core {
                 }
             }
             NeighbourEvent::Locals(locals) => {
-                tracing::info!(addresses = locals.len(), "own addresses known");
+                tracing::info!(addresses = locals.len(), cause = "the kernel", "own addresses known");
                 self.locals = Some(locals.clone());
                 if self.serving && self.config.role == Role::Backend {
                     out.push(Action::SetLocals(locals));
                 }
             }
-            NeighbourEvent::LinkDown { interface } => tracing::warn!(%interface, "link down"),
+            NeighbourEvent::LinkDown { interface } => {
+                tracing::warn!(%interface, cause = "the kernel", "link down");
+            }
             NeighbourEvent::LinkUp { interface } => {
-                tracing::info!(%interface, "link up");
+                tracing::info!(%interface, cause = "the kernel", "link up");
                 // It may be a new device of the same name: see that the program is on it.
                 if self.attaches(&interface) {
                     self.attach_at = Some(now);

@@ -2,6 +2,7 @@
 
 mod announcing;
 mod health;
+mod log;
 mod membership;
 mod orders;
 

@@ -1,6 +1,6 @@
 //! The answers to questions for the node's name, by the configuration in force.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anycast_lb_common::abi::Question;
@@ -15,6 +15,7 @@ use crate::model::{Config, Identity, Protocol};
 /// Answers, and follows the configuration.
 pub struct Answers {
     settings: watch::Sender<Arc<Settings>>,
+    lookup: Lookup,
     counts: Arc<Counts>,
 }
 
@@ -23,18 +24,35 @@ impl Answers {
     pub fn start(daemon: Handle, questions: mpsc::Receiver<Question>) -> Self {
         let (settings, in_force) = watch::channel(Arc::default());
         let counts = Arc::new(Counts::default());
-        tokio::spawn(driver::run(questions, in_force, lookup(daemon), Arc::clone(&counts)));
-        Answers { settings, counts }
+        let lookup = lookup(daemon);
+        tokio::spawn(driver::run(questions, in_force, Arc::clone(&lookup), Arc::clone(&counts)));
+        Answers { settings, lookup, counts }
     }
 
     /// This is in force.
     pub fn configure(&self, config: &Config) {
-        self.settings.send_if_modified(|settings| {
-            let new = self::settings(config);
-            let differs = **settings != new;
-            *settings = Arc::new(new);
-            differs
-        });
+        let new = self::settings(config);
+        if **self.settings.borrow() == new {
+            return;
+        }
+        self.warm_up(&new);
+        self.settings.send_replace(Arc::new(new));
+    }
+
+    /// The first question about a backend loads the program a second time, which may take longer than a client
+    /// waits: so one is put before anybody asks.
+    fn warm_up(&self, settings: &Settings) {
+        let mut named = settings.services.iter().filter(|(_, told)| **told == Disclosure::Backend);
+        let Some(((address, port), _)) = named.next().filter(|_| !settings.named_to.is_empty()) else {
+            return;
+        };
+        // Of a prefix for documentation (RFC 5737, RFC 3849): it is nobody's flow.
+        let client = match address {
+            IpAddr::V4(_) => IpAddr::from([192, 0, 2, 1]),
+            IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+        };
+        let server = SocketAddr::new(*address, port.unwrap_or(53));
+        tokio::spawn((self.lookup)(SocketAddr::new(client, 40_000), server));
     }
 
     /// What became of questions so far.
