@@ -31,7 +31,7 @@ impl Answers {
 
     /// This is in force.
     pub fn configure(&self, config: &Config) {
-        let new = self::settings(config);
+        let new = settings(config);
         if **self.settings.borrow() == new {
             return;
         }
@@ -115,7 +115,7 @@ mod tests {
             vip("203.0.113.53:5353/udp", Identity::Off),
         ];
         let settings = settings(&config);
-        let address = |text: &str| text.parse::<std::net::IpAddr>().expect("an address");
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let expected = [
             ((address("203.0.113.53"), None), Disclosure::Node),
             ((address("203.0.113.53"), Some(5353)), Disclosure::Off),
