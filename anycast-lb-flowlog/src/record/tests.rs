@@ -68,7 +68,8 @@ fn the_document_names_every_key_and_no_other() {
     let document = include_str!("../../../docs/FLOWLOG.md");
     let (_, table) = document.split_once("## A line").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
-    let named: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let named: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let all = Record { sender: record().backend, next: record().backend, ..record() };
     let value: serde_json::Value = serde_json::from_str(&all.line()).unwrap();
     let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
