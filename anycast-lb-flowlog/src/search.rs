@@ -1,14 +1,14 @@
 //! Finds records in files of the log, the newest first, within bounds of time and number.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::files;
-use crate::filter::Filter;
+use crate::filter::{Filter, FlowKey};
 use crate::record::Record;
 
 /// Bytes of a line at most; what is longer is none of ours.
@@ -120,6 +120,8 @@ impl Ord for Timed {
 struct Search<'a> {
     filter: &'a Filter,
     words: Vec<String>,
+    /// Those of the filter: there may be a thousand.
+    flows: HashSet<FlowKey>,
     bounds: Bounds,
     newest: BinaryHeap<Timed>,
     /// Records were left out that are not newer than this.
@@ -130,8 +132,8 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(filter: &'a Filter, bounds: Bounds) -> Self {
-        let words = filter.words();
-        Search { filter, words, bounds, newest: BinaryHeap::new(), left_out: None, all_since: None }
+        let (words, flows) = (filter.words(), filter.flows.iter().copied().collect());
+        Search { filter, words, flows, bounds, newest: BinaryHeap::new(), left_out: None, all_since: None }
     }
 
     /// Whether nothing of a file that ends at `end` can be among the newest any more. It counts as left out then,
@@ -170,7 +172,9 @@ impl<'a> Search<'a> {
         if !self.words.is_empty() && !self.words.iter().any(|word| line.contains(word.as_str())) {
             return None;
         }
-        Record::from_line(line).filter(|record| self.filter.takes(record))
+        let record = Record::from_line(line)?;
+        let is_named = self.flows.is_empty() || self.flows.contains(&FlowKey::of(&record));
+        (is_named && self.filter.takes(&record)).then_some(record)
     }
 
     fn put(&mut self, record: Record) {

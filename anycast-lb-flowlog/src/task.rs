@@ -289,6 +289,8 @@ impl Collector {
         let connected = async {
             let socket = UdpSocket::bind(any).await?;
             socket.connect(address).await?;
+            // It is at once, but tokio has to be told.
+            socket.writable().await?;
             Ok::<_, std::io::Error>(socket)
         };
         match connected.await {

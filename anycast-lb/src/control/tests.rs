@@ -1,8 +1,10 @@
 //! The API from one end to the other: client, socket, server, loop, fakes.
 
+mod log;
 mod remote;
 mod routes;
 
+use anycast_lb_flowlog::{FlowLog, Record};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -26,6 +28,7 @@ struct Running {
     fake: Fake,
     signals: mpsc::Sender<Signal>,
     neighbours: mpsc::Sender<Event>,
+    records: mpsc::Sender<Record>,
     _socket: Socket,
     _directory: tempfile::TempDir,
 }
@@ -55,7 +58,9 @@ async fn running_as(config: Config, limits: Limits) -> Running {
         neighbours.send(event).await.expect("there is room");
     }
     neighbours.send(Event::Locals(Vec::new())).await.expect("there is room");
-    let api = Api::from(handle);
+    let (records, recorded) = mpsc::channel(64);
+    let (flow_log, _) = FlowLog::start(None, recorded);
+    let api = Api { flow_log, ..Api::from(handle) };
     let drivers = Drivers { flows: Box::new(Others(api.peers.clone())), ..fake.drivers() };
     let daemon = Daemon::new(Core::new(config), drivers, Start::Adopted);
     tokio::spawn(daemon.run(requests, neighbour_events, signal_events));
@@ -66,6 +71,7 @@ async fn running_as(config: Config, limits: Limits) -> Running {
         fake,
         signals,
         neighbours,
+        records,
         _socket: socket,
         _directory: directory,
     }
