@@ -31,7 +31,7 @@ impl Answers {
 
     /// This is in force.
     pub fn configure(&self, config: &Config) {
-        let new = self::settings(config);
+        let new = settings(config);
         if **self.settings.borrow() == new {
             return;
         }
