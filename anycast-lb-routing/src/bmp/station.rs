@@ -290,7 +290,7 @@ async fn run(listen: SocketAddr, shared: Arc<Shared>) {
                 }
                 Err(why) => {
                     if shared.lock().refusals.admits(Instant::now()) {
-                        tracing::warn!(%router, "a BMP session is refused: {why}");
+                        tracing::warn!(%router, cause = %why, "a BMP session is refused: {why}");
                     }
                 }
             },
@@ -318,14 +318,16 @@ enum End {
 }
 
 async fn serve(stream: TcpStream, router: SocketAddr, session: Session) {
-    tracing::info!(%router, "a router's BMP session has begun");
+    tracing::info!(%router, cause = "the router connected", "a router's BMP session has begun");
     if let Err(error) = keep_alive(&stream) {
         tracing::warn!(%router, %error, "the kernel will not notice when the router is gone");
     }
     let end = read(stream, PATIENCE, |message| session.heard(message)).await;
     match end {
-        End::Malformed(_) | End::Slow => tracing::warn!(%router, "a router's BMP session is closed: {end}"),
-        _ => tracing::info!(%router, "a router's BMP session has ended: {end}"),
+        End::Malformed(_) | End::Slow => {
+            tracing::warn!(%router, cause = %end, "a router's BMP session is closed: {end}")
+        }
+        _ => tracing::info!(%router, cause = %end, "a router's BMP session has ended: {end}"),
     }
 }
 

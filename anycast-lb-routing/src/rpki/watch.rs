@@ -204,7 +204,8 @@ impl Shared {
         let actions = match event {
             Event::Synced(synced) => {
                 if followed.synced.is_none() {
-                    tracing::info!(validator = name, vrps = synced.vrps, "a validator answers");
+                    let cause = "it has sent all it has";
+                    tracing::info!(validator = name, vrps = synced.vrps, cause, "a validator answers");
                 }
                 followed.synced = Some((now, synced));
                 let answers = state.look_up(name);
@@ -229,7 +230,7 @@ impl Shared {
                     tracing::info!(alarm = %alarm.subject, "over: {}", alarm.text);
                 }
                 Action::Permission(prefix, Permission::Permit) => {
-                    tracing::info!(%prefix, "RPKI permits a prefix again");
+                    tracing::info!(%prefix, cause = "what validators say", "RPKI permits a prefix again");
                 }
                 // The alarm has said it.
                 Action::Permission(_, Permission::Withhold(_)) => {}

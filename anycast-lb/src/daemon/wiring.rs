@@ -140,6 +140,7 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
     drop(socket);
     if result.is_ok() {
         tracing::info!(
+            cause = "signal",
             "leaving; the data plane stays attached and forwards on. To take it off: anycast-lb detach"
         );
     }

@@ -157,7 +157,8 @@ fn look(layout: &Layout, interface: &Interface, ifindex: u32) -> Result<Step, Da
         match find(&path, ifindex, status)? {
             Some(found) if fits(interface.mode, found.mode) => return Ok(Step::Adopt(found)),
             Some(found) => {
-                tracing::info!(interface = interface.name, "attaching anew: the configured mode changed");
+                let cause = "the configured mode changed";
+                tracing::info!(interface = interface.name, cause, "attaching anew: {cause}");
                 drop_pin(&found.pin)?;
                 return Ok(Step::Fresh);
             }
@@ -205,7 +206,8 @@ fn find(path: &Path, ifindex: u32, status: Option<XdpStatus>) -> Result<Option<F
     if elsewhere {
         return Err(DataplaneError::OtherNamespace { pin: path.to_path_buf(), ifindex: info.ifindex });
     }
-    tracing::info!(pin = %path.display(), "the interface it was on is gone or renamed: attaching anew");
+    let cause = "the interface it was on is gone or renamed";
+    tracing::info!(pin = %path.display(), cause, "{cause}: attaching anew");
     drop_pin(path)?;
     Ok(None)
 }
@@ -300,7 +302,8 @@ fn drop_others(layout: &Layout, interfaces: &[Interface]) -> Result<(), Dataplan
         let interface = pin::interface_of(&link);
         if !wanted.contains(interface.as_str()) {
             drop_pin(&link)?;
-            tracing::info!(interface, "detached: no longer configured");
+            let cause = "no longer configured";
+            tracing::info!(interface, cause, "detached: {cause}");
         }
     }
     for version in others {

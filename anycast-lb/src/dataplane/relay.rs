@@ -16,7 +16,8 @@ pub(super) fn drop_others(layout: &Layout, interfaces: &[Interface]) -> Result<(
     for path in layout.relays() {
         if !interfaces.iter().any(|i| layout.relay(&i.name) == path) {
             drop_pin(&path)?;
-            tracing::info!(pin = %path.display(), "relay detached: interface no longer configured");
+            let cause = "interface no longer configured";
+            tracing::info!(pin = %path.display(), cause, "relay detached: {cause}");
         }
     }
     Ok(())

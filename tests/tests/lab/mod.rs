@@ -16,6 +16,7 @@ mod hostile_hops;
 mod identity;
 mod instances;
 mod jumbo;
+mod live;
 mod metrics;
 mod namespace;
 mod neighbour;

@@ -57,9 +57,9 @@ impl Host {
             // The loop, which has called this, answers when the reload is over.
             let Ok(tls) = daemon.inspect(|v| v.core.config().control.tls.clone()).await else { return };
             match credentials.reload(tls.as_ref()) {
-                Ok(()) if tls.is_some() => tracing::info!("certificates read again"),
+                Ok(()) if tls.is_some() => tracing::info!(cause = "reload", "certificates read again"),
                 Ok(()) => {}
-                Err(error) => tracing::error!(%error, "the certificates in force stay"),
+                Err(error) => tracing::error!(cause = %error, "the certificates in force stay"),
             }
         });
     }
@@ -82,7 +82,7 @@ impl HostPort for Host {
             self.page.follow();
         }
         self.logging.configure();
-        tracing::info!("ready");
+        tracing::info!(cause = "the data plane is in force", "ready");
         notify(&[NotifyState::Ready]);
     }
 
