@@ -6,6 +6,7 @@ mod files;
 mod health;
 mod mistakes;
 mod notices;
+mod page;
 mod quic;
 mod relations;
 mod rpki;
