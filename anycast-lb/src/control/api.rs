@@ -3,7 +3,7 @@
 //!
 //! | method and path | body | answer |
 //! | --- | --- | --- |
-//! | `GET /v1/status` | | [`Status`] |
+//! | `GET /v1/status` | query [`StatusQuery`] | [`Status`] |
 //! | `GET /v1/stats` | | [`Stats`] |
 //! | `GET /v1/vips` | | [`Vips`] |
 //! | `POST /v1/vips` | [`AddVip`] | [`Changed`] |
@@ -65,7 +65,9 @@ pub use peers::{Flows, ListedBackend, NodeReport, PeerRow, Peers, PoolReport, Vi
 pub use pops::{PatchPop, PopRow, Pops};
 pub use rpki::{AnswerRow, CheckQuery, OriginRow, RpkiCheck, RpkiState, ValidatorRow};
 pub use stats::{BackendCount, IdentityCount, Stats, VerdictCount, VipCount};
-pub use status::{AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, Unresolved};
+pub use status::{
+    AlarmRow, HostFinding, InterfaceStatus, MemberStatus, PoolFingerprint, Status, StatusQuery, Unresolved,
+};
 pub use trace::{AtNode, FlowSpec, FrameWay, MAX_FLOWS, OuterHeader, ThenRow, TraceFlows, TraceRow, Traces};
 
 /// Version of everything here; raised when a field changes its meaning or goes away.

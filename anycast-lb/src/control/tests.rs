@@ -114,6 +114,14 @@ async fn status_tells_who_and_how() {
     assert_eq!(status["interfaces"][0]["mode"], "native");
     assert_eq!(status["unresolved"], json!([]));
     assert_eq!(status["pools"][0]["owners"], "00c0ffee00c0ffee");
+    assert_eq!(status["findings"][0]["what"], "this host is a fake");
+    let mut quick = running.get("/v1/status?findings=false").await;
+    assert_eq!(quick["findings"], json!([]));
+    (quick["findings"], quick["uptime_seconds"]) =
+        (status["findings"].clone(), status["uptime_seconds"].clone());
+    assert_eq!(quick, status);
+    let refused = running.client.get("/v1/status?fndings=false").await;
+    assert!(matches!(refused, Err(ClientError::Refused(body)) if body.code == "invalid_request"));
     assert!(!status.to_string().contains(&"07".repeat(16)), "the seed must not be in there");
 }
 

@@ -21,6 +21,7 @@ use super::run::Drivers;
 use super::{Code, Failure};
 use crate::config::edit::Edit;
 use crate::dataplane::{Attachment, Explained, Flow, Mode, Occupancy, Trace, Way};
+use crate::host::{Finding, Severity};
 use crate::membership::{InForce, Key, Others, Remaining};
 use crate::model::{
     Announcing, Backend, BackendState, Config, Control, Encapsulation, FlowHash, HopLimits, Interface, Pool,
@@ -408,8 +409,13 @@ impl HostPort for Fake {
 
     fn in_force(&mut self, _: &Config) {}
 
-    fn findings(&self, _: &Config) -> Vec<crate::host::Finding> {
-        Vec::new()
+    fn findings(&self, _: &Config) -> Vec<Finding> {
+        vec![Finding {
+            severity: Severity::Info,
+            what: "this host is a fake".to_owned(),
+            why: "it only remembers".to_owned(),
+            fix: None,
+        }]
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::control::api::{
-    BackendRow, Backends, Bgp, Hijacks, PeerRow, Peers, PoolRow, Pools, RpkiState, Stats, Status,
-    VerdictCount, VipRow, Vips,
+    BackendRow, Backends, Bgp, Hijacks, HostFinding, PeerRow, Peers, PoolRow, Pools, RpkiState, Stats,
+    Status, VerdictCount, VipRow, Vips,
 };
 use crate::control::client::{Client, ClientError, typed};
 
@@ -32,17 +32,25 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks the daemon behind `client`; the moment is that of the counters.
+    /// Asks the daemon behind `client`; the moment is that of the counters. What is `known` of the host is not asked
+    /// again: that takes longer than all else, and changes rarely.
     ///
     /// # Errors
     /// It gives no answer, or one that is not understood.
-    pub async fn ask(client: &Client) -> Result<(Instant, Self), ClientError> {
+    pub async fn ask(
+        client: &Client,
+        known: Option<Vec<HostFinding>>,
+    ) -> Result<(Instant, Self), ClientError> {
         let stats: Stats = typed(&client.get("/v1/stats").await?)?;
         let at = Instant::now();
         let vips: Vips = typed(&client.get("/v1/vips").await?)?;
         let backends: Backends = typed(&client.get("/v1/backends").await?)?;
         let pools: Pools = typed(&client.get("/v1/pools").await?)?;
-        let status: Status = typed(&client.get("/v1/status").await?)?;
+        let path = if known.is_some() { "/v1/status?findings=false" } else { "/v1/status" };
+        let mut status: Status = typed(&client.get(path).await?)?;
+        if let Some(known) = known {
+            status.findings = known;
+        }
         let bgp: Bgp = typed(&client.get("/v1/bgp").await?)?;
         let rpki: RpkiState = typed(&client.get("/v1/rpki").await?)?;
         let peers: Peers = typed(&client.get("/v1/peers").await?)?;

@@ -30,7 +30,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::context::{Context, print, print_line};
 use super::error::CliError;
 use crate::config::parse_duration;
-use crate::control::api::Answer;
+use crate::control::api::{Answer, HostFinding};
 use crate::control::client::{Client, ClientError};
 use crate::overview::Overview;
 use crate::overview::facts::Facts;
@@ -44,6 +44,8 @@ use state::{Event, Top as State};
 const LEAST_INTERVAL: Duration = Duration::from_millis(200);
 /// No more seldom: people look at it.
 const MOST_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often the daemon is asked to look at its host, too.
+const FINDINGS_EVERY: Duration = Duration::from_secs(30);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the picture is drawn when nothing happens: it shows how old it is.
@@ -103,11 +105,12 @@ impl Top {
             ));
         }
         // What can be said without the screen is said before it is taken.
-        let (at, facts) = Facts::ask(&client).await?;
+        let (at, facts) = Facts::ask(&client, None).await?;
+        let host = Host { findings: facts.status.findings.clone(), at };
         let mut state = self.state();
         state.step(Instant::now(), Event::Answer(at, Box::new(facts)));
         let mut screen = Screen::take().map_err(terminal)?;
-        let result = follow(&client, &mut state, &mut screen).await;
+        let result = follow(&client, &mut state, host, &mut screen).await;
         drop(screen);
         result
     }
@@ -122,9 +125,9 @@ impl Top {
 
     /// Rates need two answers.
     async fn once(self, client: &Client, json: bool) -> Result<(), CliError> {
-        let (first_at, first) = Facts::ask(client).await?;
+        let (first_at, first) = Facts::ask(client, None).await?;
         tokio::time::sleep(self.interval).await;
-        let (at, facts) = Facts::ask(client).await?;
+        let (at, facts) = Facts::ask(client, Some(first.status.findings.clone())).await?;
         if json {
             let mut meter = Meter::default();
             Overview::new(first, &mut meter, first_at);
@@ -187,7 +190,33 @@ fn watch(kind: SignalKind) -> Result<Signal, CliError> {
 
 type Asking = Pin<Box<dyn Future<Output = Result<(Instant, Facts), ClientError>>>>;
 
-async fn follow(client: &Client, state: &mut State, screen: &mut Screen) -> Result<(), CliError> {
+/// What is known of the host, and since when.
+struct Host {
+    findings: Vec<HostFinding>,
+    at: Instant,
+}
+
+impl Host {
+    /// None when it is to be looked at again.
+    fn known(&self, now: Instant) -> Option<Vec<HostFinding>> {
+        let fresh = now.saturating_duration_since(self.at) < FINDINGS_EVERY;
+        fresh.then(|| self.findings.clone())
+    }
+
+    /// From an answer to a question of before.
+    fn learn(&mut self, asked: bool, at: Instant, facts: &Facts) {
+        if asked {
+            *self = Host { findings: facts.status.findings.clone(), at };
+        }
+    }
+}
+
+async fn follow(
+    client: &Client,
+    state: &mut State,
+    mut host: Host,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
     let palette = palette();
     let (mut terminate, mut hangup) = (watch(SignalKind::terminate())?, watch(SignalKind::hangup())?);
     let mut input = EventStream::new();
@@ -196,6 +225,7 @@ async fn follow(client: &Client, state: &mut State, screen: &mut Screen) -> Resu
     due.reset();
     let mut redraw = interval(REDRAW);
     let mut asking: Option<Asking> = None;
+    let mut asked_host = false;
     while !state.leaving() {
         screen.draw(|buffer, area| draw(buffer, area, state, Instant::now(), palette)).map_err(terminal)?;
         tokio::select! {
@@ -209,14 +239,18 @@ async fn follow(client: &Client, state: &mut State, screen: &mut Screen) -> Resu
             answer = answered(&mut asking) => {
                 asking = None;
                 let event = match answer {
-                    Ok((at, facts)) => Event::Answer(at, Box::new(facts)),
+                    Ok((at, facts)) => {
+                        host.learn(asked_host, at, &facts);
+                        Event::Answer(at, Box::new(facts))
+                    }
                     Err(error) => Event::Silence(error.body().message),
                 };
                 state.step(Instant::now(), event);
             }
             _ = due.tick(), if asking.is_none() => {
-                let client = client.clone();
-                asking = Some(Box::pin(async move { Facts::ask(&client).await }));
+                let (client, known) = (client.clone(), host.known(Instant::now()));
+                asked_host = known.is_none();
+                asking = Some(Box::pin(async move { Facts::ask(&client, known).await }));
             }
             _ = redraw.tick() => {}
             _ = terminate.recv() => return Ok(()),
@@ -241,6 +275,19 @@ mod tests {
     fn intervals_have_limits() {
         assert_eq!(asking("500ms"), Ok(Duration::from_millis(500)));
         assert!(asking("100ms").is_err() && asking("2h").is_err() && asking("1").is_err());
+    }
+
+    #[test]
+    fn the_host_is_looked_at_now_and_then() {
+        let at = Instant::now();
+        let facts = crate::overview::testing::facts();
+        let mut host = Host { findings: Vec::new(), at };
+        assert_eq!(host.known(at + FINDINGS_EVERY / 2), Some(Vec::new()));
+        assert_eq!(host.known(at + FINDINGS_EVERY), None);
+        host.learn(false, at + FINDINGS_EVERY, &facts);
+        assert_eq!(host.known(at + FINDINGS_EVERY), None);
+        host.learn(true, at + FINDINGS_EVERY, &facts);
+        assert_eq!(host.known(at + FINDINGS_EVERY), Some(facts.status.findings));
     }
 
     #[test]

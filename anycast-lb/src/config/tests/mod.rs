@@ -7,6 +7,7 @@ mod health;
 mod identity;
 mod mistakes;
 mod notices;
+mod page;
 mod quic;
 mod relations;
 mod rpki;

@@ -4,6 +4,19 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// Query of the status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusQuery {
+    /// Whether the host is looked at, which takes as long as all else together: who asks often leaves it out.
+    #[serde(default = "yes")]
+    pub findings: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
 /// How the daemon is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

@@ -4,12 +4,14 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::{Api, Query, answer};
-use crate::control::api::CheckQuery;
+use crate::control::api::{CheckQuery, StatusQuery};
 use crate::control::view;
+use crate::daemon::run::View;
 use crate::daemon::{Code, Failure};
 
-pub(super) async fn status(State(api): State<Api>) -> Response {
-    let status = api.daemon.inspect(|v| view::status(v)).await.and_then(|inner| inner);
+pub(super) async fn status(State(api): State<Api>, Query(query): Query<StatusQuery>) -> Response {
+    let look = move |v: &mut View<'_>| if query.findings { view::status(v) } else { view::condition(v) };
+    let status = api.daemon.inspect(look).await.and_then(|inner| inner);
     answer(status.map(|mut status| {
         status.alarms = view::alarms(&api.rpki, &api.station.status(), api.metrics.get());
         status
