@@ -16,7 +16,7 @@ pub(in crate::metrics) const HEALTH: &[&str] = &["up", "down", "unknown"];
 
 pub(super) const METRICS: &[Metric] = &[
     of_pool("anycast_lb_pool_vips", "VIPs that lead to a pool.", |facts, out| {
-        pool(facts, out, |p| p.vips.into())
+        pool(facts, out, |p| p.vips.into());
     }),
     of_pool("anycast_lb_pool_backends", "Backends in a pool, of whatever state.", |facts, out| {
         pool(facts, out, |p| p.backends.into());
@@ -34,7 +34,7 @@ pub(super) const METRICS: &[Metric] = &[
         |facts, out| pool(facts, out, |p| u64::from(p.minimum_healthy).into()),
     ),
     of_pool("anycast_lb_pool_slots", "Slots of a pool's table.", |facts, out| {
-        pool(facts, out, |p| p.slots.into())
+        pool(facts, out, |p| p.slots.into());
     }),
     Metric {
         name: "anycast_lb_pool_service",
