@@ -11,7 +11,7 @@ use crate::parse::{self, Datagram};
 use crate::rate;
 use crate::tables::{Tables, View};
 use crate::wire::transport::UDP;
-use crate::wire::{Ipv4, Ipv6, Udp, ethernet};
+use crate::wire::{Ipv4, Ipv6, Ports, Udp, ethernet};
 
 /// The header of a DNS message (RFC 1035 §4.1.1).
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -28,8 +28,8 @@ struct Header {
 }
 
 impl Header {
-    /// QR and opcode, which are zero in a query.
-    const NOT_A_QUERY: u8 = 0b1111_1000;
+    /// QR, opcode and TC, which are zero in a whole query.
+    const NOT_A_QUERY: u8 = 0b1111_1010;
 }
 
 /// A question whose name has `N` bytes.
@@ -52,6 +52,10 @@ const HOSTNAME_BIND: [u8; 15] = *b"\x08hostname\x04bind\0";
 const TXT: [u8; 2] = 16_u16.to_be_bytes();
 /// Class CHAOS.
 const CHAOS: [u8; 2] = 3_u16.to_be_bytes();
+/// Ports below are those of services (RFC 6335 §6).
+const FIRST_CLIENT_PORT: u16 = 1024;
+/// Sets the classes of client prefixes apart from those of other limits.
+const ASKING: u64 = 1 << 62;
 /// What tells a capital letter from a small one.
 const CASE: u8 = 0x20;
 
@@ -80,10 +84,20 @@ pub(crate) fn is_question<P: Packet>(packet: &P, datagram: &Datagram) -> bool {
         return false;
     }
     let at = datagram.transport + Udp::LEN;
+    // Whom the daemon would not answer: a port that services have (their answers could meet), and a packet with
+    // extension headers.
+    let is_plain = datagram.transport <= datagram.start + Ipv6::LEN;
+    let is_client = packet
+        .view::<Ports>(datagram.transport)
+        .is_some_and(|ports| u16::from_be_bytes(ports.source) >= FIRST_CLIENT_PORT);
+    if !is_plain || !is_client {
+        return false;
+    }
     let Some(header) = packet.view::<Header>(at) else { return false };
     if header.flags & Header::NOT_A_QUERY != 0
         || u16::from_ne_bytes(header.questions) != 1_u16.to_be()
         || header.answers[0] | header.answers[1] | header.authorities[0] | header.authorities[1] != 0
+        || u16::from_be_bytes(header.additional) > 1
     {
         return false;
     }
@@ -103,7 +117,7 @@ fn asks<P: Packet, const N: usize>(packet: &P, datagram: &Datagram, at: usize, n
 pub(crate) fn hand_over<P: Packet, T: Tables>(packet: &P, tables: &T) -> Verdict {
     let Some(prefix) = source_prefix(packet) else { return Verdict::IdentityLimited };
     let Some(view) = View::new(tables) else { return Verdict::BadTable };
-    let word = rate::word_of(prefix, &view.header.keys);
+    let word = rate::word_of(prefix | ASKING, &view.header.keys);
     let limits = &view.header.question_limits;
     let is_admitted =
         limits.total_interval != HopLimits::NEVER && tables.admit(word, rate::QUESTIONS, limits);
@@ -177,6 +191,7 @@ mod tests {
             ("type A", ok(0, ID, 1, 3)),
             ("class IN", ok(0, ID, 16, 1)),
             ("another name", ok(0, b"\x07version\x04bind\0", 16, 3)),
+            ("cut short", ok(0x02, ID, 16, 3)),
             ("a letter more", ok(0, b"\x02ie\x06server\0", 16, 3)),
             ("a digit for a letter of the other case", ok(0, b"\x02id\x06\x13erver\0", 16, 3)),
             ("a label of another length", ok(0, b"\x22id\x06server\0", 16, 3)),
@@ -196,6 +211,14 @@ mod tests {
         let mut two = frame.clone();
         two[14 + Ipv4::LEN + Udp::LEN + 5] = 2;
         assert!(!is_taken(&two), "two questions");
+        let mut signed = frame.clone();
+        signed[14 + Ipv4::LEN + Udp::LEN + 11] = 2;
+        assert!(!is_taken(&signed), "more than EDNS");
+        for (port, taken) in [(1023_u16, false), (1024, true)] {
+            let mut from = frame.clone();
+            from[14 + Ipv4::LEN..][..2].copy_from_slice(&port.to_be_bytes());
+            assert_eq!(is_taken(&from), taken, "from port {port}");
+        }
     }
 
     #[test]

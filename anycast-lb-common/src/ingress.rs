@@ -55,7 +55,7 @@ fn decide<P: Packet, T: Tables>(
             let mut datagram = parse::ipv4(packet, &link, ip)?;
             let found = if datagram.protocol() != ICMP {
                 let addresses = words_v4(ip.source, ip.destination);
-                find(packet, tables, &view, &ours, &datagram, addresses)?
+                find(packet, tables, &view, &ours, &datagram, addresses, outcome)?
             } else if icmp_error::is_v4(packet, &datagram) {
                 let about = icmp_error::v4(packet, &datagram, ip.destination)?;
                 find_quoted(&view, &ours, &mut datagram, about)?
@@ -72,7 +72,7 @@ fn decide<P: Packet, T: Tables>(
             let mut datagram = parse::ipv6(packet, &link, ip)?;
             let found = if datagram.protocol() != ICMPV6 {
                 let addresses = words_v6(ip.source, ip.destination);
-                find(packet, tables, &view, &ours, &datagram, addresses)?
+                find(packet, tables, &view, &ours, &datagram, addresses, outcome)?
             } else if icmp_error::is_v6(packet, &datagram) {
                 let about = icmp_error::v6(packet, &datagram, ip.destination)?;
                 find_quoted(&view, &ours, &mut datagram, about)?
@@ -120,6 +120,7 @@ fn find<P: Packet, T: Tables, const N: usize>(
     ours: &Ours<'_>,
     datagram: &Datagram,
     addresses: [u64; N],
+    outcome: &mut Outcome,
 ) -> Result<Found, Verdict> {
     let keys = &view.header.keys;
     // Without ports any fragment tells what the whole would, and so it does where ports do not matter.
@@ -142,6 +143,7 @@ fn find<P: Packet, T: Tables, const N: usize>(
     let mut flow = Flow { addresses, ports, protocol: datagram.protocol() as u64 };
     if entry.flags & VipFlags::SPECIAL_FLOW != 0 {
         if entry.flags & VipFlags::IDENTITY != 0 && identity::is_question(packet, datagram) {
+            outcome.vip = entry.number;
             return Err(Verdict::Identity);
         }
         flow = flow.hashed_by(entry.flags);

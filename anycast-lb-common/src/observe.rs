@@ -24,7 +24,7 @@ pub fn flow_log(observer: &Observer, event: &Event, draw: impl FnOnce() -> u32) 
         reasons |= Reasons::HOP;
     }
     reasons &= observer.flow_log;
-    // A packet without a flow has no place in a log of flows.
+    // A packet that no service has taken has no place in a log of flows.
     if reasons == 0 && has_flow(event) && observer.sample != 0 && is_drawn(draw(), observer.sample) {
         reasons = observer.flow_log & Reasons::SAMPLE;
     }
@@ -58,11 +58,13 @@ fn is_drawn(random: u32, sample: u32) -> bool {
 
 #[inline(always)]
 fn has_flow(event: &Event) -> bool {
-    event.destination[0] | event.destination[1] != 0
+    // An ingress node hashes what is for a VIP; on a backend there is who sent it.
+    event.hash | event.sender[0] | event.sender[1] != 0
 }
 
+/// Whether `filter` matches `event`, sampling aside.
 #[inline(always)]
-fn matches(filter: &Filter, event: &Event) -> bool {
+pub fn matches(filter: &Filter, event: &Event) -> bool {
     filter.flags & Filter::ON != 0
         && (filter.verdicts == 0 || (filter.verdicts >> (event.verdict & 63)) & 1 != 0)
         && (filter.vip == 0 || filter.vip == event.vip)
@@ -84,7 +86,7 @@ mod tests {
     use bytemuck::Zeroable;
 
     fn tcp(flags: u8) -> Event {
-        Event { protocol: TCP, tcp_flags: flags, destination: [0, 1], ..Event::zeroed() }
+        Event { protocol: TCP, tcp_flags: flags, destination: [0, 1], hash: 9, ..Event::zeroed() }
     }
 
     fn never() -> u32 {
@@ -125,7 +127,9 @@ mod tests {
         assert_eq!(flow_log(&each, &tcp(Tcp::ACK), never), Reasons::SAMPLE);
         let none = Observer { sample: 0, ..observer };
         assert_eq!(flow_log(&none, &tcp(Tcp::ACK), || 0), 0);
-        assert_eq!(flow_log(&each, &Event::zeroed(), || 0), 0, "no flow");
+        assert_eq!(flow_log(&each, &Event { hash: 0, ..tcp(Tcp::ACK) }, || 0), 0, "nobody's");
+        let tunnelled = Event { hash: 0, sender: [0, 1], ..tcp(Tcp::ACK) };
+        assert_eq!(flow_log(&each, &tunnelled, never), Reasons::SAMPLE);
     }
 
     #[test]

@@ -145,6 +145,10 @@ impl Packet for Frame<'_> {
             return lost();
         }
         question.submit(0);
+        if let Some(observed) = OBSERVED.get_ptr_mut(0) {
+            // SAFETY: a valid element, whose values belong to this CPU.
+            unsafe { (*observed).questions.records += 1 };
+        }
         true
     }
 

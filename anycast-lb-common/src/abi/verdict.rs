@@ -69,7 +69,7 @@ verdicts! {
     EchoReply, "echo_reply", Ingress, Transmit, "An ICMP echo request to a VIP, answered here.";
     TooBigAnswered, "too_big_answered", Ingress, Transmit, "Does not fit the path to the backend once encapsulated: the sender was told what does.";
     Identity, "identity", Ingress, Drop, "A question for the name of the node (identity): the daemon answers it.";
-    IdentityLimited, "identity_limited", Ingress, Drop, "A question for the name of the node, and the limit on answering is reached.";
+    IdentityLimited, "identity_limited", Ingress, Drop, "A question for the name of the node, and the limit on answering is reached, or the daemon does not read.";
     NotIp, "not_ip", Ingress, Pass, "Neither IPv4 nor IPv6: ARP, LLDP and the like.";
     NotVip, "not_vip", Ingress, Pass, "The destination is none of our VIPs and in none of our prefixes.";
     UnmatchedPass, "unmatched_pass", Ingress, Pass, "No service matches and unmatched = \"pass\".";

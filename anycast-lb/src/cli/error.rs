@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
+use anycast_lb_capture::printable;
 
 use crate::control::api::{Answer, ErrorAnswer, ErrorBody};
 use crate::control::client::ClientError;
@@ -66,9 +67,11 @@ fn error_json(body: &ErrorBody) -> String {
 fn error_text(body: &ErrorBody) -> String {
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     let cyan = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
-    let mut out = format!("{red}error:{red:#} {}\n", body.message);
+    // It may be what another host says.
+    let shown = |text: &str| text.lines().map(printable).collect::<Vec<_>>().join("\n");
+    let mut out = format!("{red}error:{red:#} {}\n", shown(&body.message));
     if let Some(hint) = &body.hint {
-        out.push_str(&format!("{cyan}hint:{cyan:#} {hint}\n"));
+        out.push_str(&format!("{cyan}hint:{cyan:#} {}\n", shown(hint)));
     }
     out
 }
@@ -91,6 +94,13 @@ mod tests {
             error_json(&body()),
             r#"{"schema":1,"error":{"code":"not_found","message":"no pool \"x\"","hint":"known: web"}}"#
         );
+    }
+
+    #[test]
+    fn what_others_say_moves_no_cursor() {
+        let body = ErrorBody { message: "first\n\x1b[2Jsecond".into(), ..body() };
+        let text = error_text(&body);
+        assert!(text.contains("first\n\\u{1b}[2Jsecond\n"), "{text:?}");
     }
 
     #[test]

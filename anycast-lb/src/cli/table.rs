@@ -1,6 +1,7 @@
 //! Aligned columns.
 
 use anstyle::{AnsiColor, Style};
+use anycast_lb_capture::printable;
 
 /// Characters of a line: the width that every terminal has.
 pub const LINE: usize = 80;
@@ -20,18 +21,23 @@ impl Cell {
     /// Painted green when `good`, else red.
     pub fn judged(text: impl Into<String>, good: bool) -> Self {
         let colour = if good { AnsiColor::Green } else { AnsiColor::Red };
-        Cell { text: text.into(), style: Style::new().fg_color(Some(colour.into())) }
+        Cell::styled(&text.into(), Style::new().fg_color(Some(colour.into())))
     }
 
     /// Painted yellow.
     pub fn notable(text: impl Into<String>) -> Self {
-        Cell { text: text.into(), style: Style::new().fg_color(Some(AnsiColor::Yellow.into())) }
+        Cell::styled(&text.into(), Style::new().fg_color(Some(AnsiColor::Yellow.into())))
+    }
+
+    /// Names and reasons may be what others say: a terminal shows them and does nothing else.
+    fn styled(text: &str, style: Style) -> Self {
+        Cell { text: printable(text), style }
     }
 }
 
 impl<T: ToString> From<T> for Cell {
     fn from(text: T) -> Self {
-        Cell { text: text.to_string(), style: Style::new() }
+        Cell::styled(&text.to_string(), Style::new())
     }
 }
 
@@ -121,6 +127,8 @@ impl Table {
 /// Breaks text between words into lines of at most `width` characters; a longer word stays whole.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
+    // Words first: what is escaped has no end of a line any more.
+    let text = printable(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     for word in text.split_whitespace() {
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
@@ -161,6 +169,15 @@ mod tests {
              web              12345  active\n\
              a-longer-name        7  failed\n"
         );
+    }
+
+    #[test]
+    fn what_others_say_is_shown_and_not_obeyed() {
+        let mut table = Table::new(&["NODE", "WHY"]);
+        table.row(["lb\x1b[2J".into(), Cell::judged("\u{202e}because\r\n", false)]);
+        let text = table.render("");
+        assert!(text.contains("lb\\u{1b}[2J") && text.contains("\\u{202e}because"), "{text:?}");
+        assert_eq!(wrap("a \x1b[2J\nb", 80), ["a \\u{1b}[2J b"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anycast_lb_common::abi::{Counter, MemberNumber, Observed, Observer, Verdict};
+use anycast_lb_common::abi::{Counter, MemberNumber, Observed, Observer, Verdict, VipNumber};
 use anycast_lb_health::checker::Subject;
 use anycast_lb_health::schedule::Wanted;
 use anycast_lb_routing::announce::driver::{Method, OutletReport};
@@ -74,6 +74,9 @@ pub trait DataplanePort: Send {
 
     /// The numbers by which the maps know the backends of pools; those that are in no table have none.
     fn member_numbers(&self) -> BTreeMap<Key, MemberNumber>;
+
+    /// The number by which the maps know a VIP.
+    fn vip_number(&self, vip: &VipKey) -> Option<VipNumber>;
 
     /// Whether packets of marked sockets are sent through the tunnel.
     fn can_probe(&self) -> bool;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use anycast_lb_common::abi::Observer;
 use anycast_lb_health::Change as Verdict;
 use anycast_lb_routing::announce::gate;
 use ipnet::IpNet;
@@ -289,6 +290,10 @@ impl Daemon {
         while let Some(action) = actions.pop_front() {
             let answer = match action {
                 Action::Exit(result) => {
+                    // Nobody will read: packets need not be reported.
+                    if let Err(error) = self.drivers.dataplane.observe(&Observer::default()) {
+                        tracing::warn!(%error, "the programs go on reporting packets that nobody reads");
+                    }
                     self.drivers.host.stopping();
                     return Some(result);
                 }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use anycast_lb_common::abi::{Counter, Encap, MemberNumber, Observed, Observer, VERDICTS, Verdict};
+use anycast_lb_common::abi::{
+    Counter, Encap, MemberNumber, Observed, Observer, VERDICTS, Verdict, VipNumber,
+};
 
 use anycast_lb_health::checker::Subject;
 use anycast_lb_health::schedule::Wanted;
@@ -194,6 +196,10 @@ impl Fake {
 impl DataplanePort for Fake {
     fn observe(&mut self, _: &Observer) -> Result<(), Failure> {
         self.world().call("observe")
+    }
+
+    fn vip_number(&self, _: &VipKey) -> Option<VipNumber> {
+        Some(1)
     }
 
     fn observed(&self) -> Result<Observed, Failure> {

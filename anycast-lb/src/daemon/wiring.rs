@@ -34,7 +34,7 @@ use crate::dataplane::{Dataplane, Start};
 use crate::model::{Config, Role};
 use crate::neighbour::Resolver;
 use crate::observe::Hub;
-use crate::observe::reader::{self, Reporter};
+use crate::observe::reader;
 
 use announce::{Announce, DrainFile};
 use history_file::HistoryFile;
@@ -82,15 +82,9 @@ pub async fn serve(loaded: Loaded, path: &Path, overrides: Overrides) -> Result<
     );
     let (handle, requests) = Handle::new();
     let hub = Hub::default();
-    let streams = {
-        let reporter = Reporter {
-            node: config.node.clone(),
-            pop: Some(config.pop.clone()).filter(|pop| !pop.is_empty()),
-        };
-        let rings = dataplane.rings()?;
-        reader::start(rings, hub.clone(), reporter)
-            .map_err(|e| Failure::new(Code::Dataplane, format!("rings: {e}")))?
-    };
+    let streams = reader::start(dataplane.rings()?, hub.clone()).map_err(|e| {
+        Failure::new(Code::Dataplane, format!("what the programs report cannot be read: {e}"))
+    })?;
     let (flow_log, _) = FlowLog::start(None, streams.flows);
     let answers = identity::Answers::start(handle.clone(), streams.questions);
     let health = health::Checks::start(handle.clone());

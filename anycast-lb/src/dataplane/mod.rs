@@ -12,7 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, FlowKeys, Member, MemberNumber, TableRef, VERDICTS, Verdict};
+use anycast_lb_common::abi::{
+    Counter, FlowKeys, Member, MemberNumber, TableRef, VERDICTS, Verdict, VipNumber,
+};
 use anycast_lb_kept::Snapshot;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
@@ -21,8 +23,8 @@ use crate::membership::history::History;
 use crate::membership::{InForce, Key};
 use crate::model::{Config, Interface, Role, VipKey};
 use crate::neighbour::{NextHop, Resolution};
-use crate::observe::book::{Book, NamedVip};
-use crate::plan::{self, Memo, PlannedMember};
+use crate::observe::book::{Book, Books, NamedVip};
+use crate::plan::{self, Memo, Plan, PlannedMember};
 use crate::table::{self, Candidate, Table, TableSpec};
 
 mod apply;
@@ -100,6 +102,8 @@ pub struct Dataplane {
     counters: Counters,
     tracer: Option<Tracer>,
     observation: Observation,
+    /// Who is told what numbers stand for.
+    books: Option<Books>,
     attached: Vec<Attached>,
     /// On a backend: what sends hops on. The descriptors keep nothing alive that the pins do not.
     relays: Vec<relay::Relay>,
@@ -207,6 +211,7 @@ impl Dataplane {
             counters,
             tracer: None,
             observation,
+            books: None,
             attached: Vec::new(),
             relays: Vec::new(),
             probes: Vec::new(),
@@ -350,18 +355,36 @@ impl Dataplane {
     }
 
     /// What the numbers in the maps stand for.
-    pub fn book(&self) -> Book {
-        let pool =
-            |number| self.names.pools.get(number).map_or_else(|| Arc::from(""), |name| name.as_str().into());
+    fn book(&self) -> Book {
         let pools: HashMap<u16, Arc<str>> =
-            self.names.pools.keys().map(|number| (*number, pool(number))).collect();
+            self.names.pools.iter().map(|(number, name)| (*number, name.as_str().into())).collect();
         let name = |number| pools.get(&number).cloned().unwrap_or_else(|| "".into());
         let vips = self.names.vips.iter().map(|(number, key, pool)| {
             let table = TableRef::from_word(self.tables.pools.load((*pool).into()).table);
             (*number, NamedVip { key: *key, pool: name(*pool), table })
         });
         let members = self.names.members.iter().map(|m| (m.number, (name(m.pool_number), m.address)));
-        Book { version: self.table_version(), vips: vips.collect(), members: members.collect() }
+        let config = self.in_force.as_ref().map(|in_force| &in_force.config);
+        Book {
+            version: self.table_version(),
+            node: config.map(|c| c.node.clone()).unwrap_or_default(),
+            pop: config.map(|c| c.pop.clone()).unwrap_or_default(),
+            vips: vips.collect(),
+            members: members.collect(),
+        }
+    }
+
+    /// Has `books` told what numbers stand for, now and whenever that changes; or nobody.
+    pub fn name_in(&mut self, books: Option<Books>) {
+        if let Some(books) = &books {
+            books.add(self.book());
+        }
+        self.books = books;
+    }
+
+    /// The number of a VIP.
+    pub fn vip_number(&self, vip: &VipKey) -> Option<VipNumber> {
+        self.names.vips.iter().find(|(_, key, _)| key == vip).map(|(number, ..)| *number)
     }
 
     /// Packets and bytes by verdict.
@@ -460,6 +483,10 @@ impl Dataplane {
         if in_force.config.role == Role::Backend {
             plan.keys = self.private_keys;
         }
+        // Before any packet is told by it.
+        if let Some(books) = &self.books {
+            books.add(book_of(&in_force.config, &plan, self.table_version().wrapping_add(1)));
+        }
         let written = apply::write(&self.tables, &self.counters, &plan, &previous, &self.ways);
         let stays: HashSet<IpAddr> = plan.members.iter().map(|m| m.address).collect();
         // A way that was reported ahead of its backend is kept, one of a backend that goes is not.
@@ -474,6 +501,22 @@ impl Dataplane {
         };
         written
     }
+}
+
+/// What the numbers of `plan` stand for, which is about to be in force as `version`.
+fn book_of(config: &Config, plan: &Plan, version: u32) -> Book {
+    let pools: HashMap<u16, (Arc<str>, TableRef)> =
+        plan.pools.iter().map(|p| (p.number, (p.name.as_str().into(), p.table.location()))).collect();
+    let vips = plan.vips.iter().filter_map(|vip| {
+        let (pool, table) = pools.get(&vip.entry.pool)?.clone();
+        Some((vip.number, NamedVip { key: vip.key, pool, table }))
+    });
+    let members = plan.members.iter().filter_map(|m| {
+        let (pool, _) = pools.get(&m.pool_number)?;
+        Some((m.number, (pool.clone(), m.address)))
+    });
+    let (node, pop) = (config.node.clone(), config.pop.clone());
+    Book { version, node, pop, vips: vips.collect(), members: members.collect() }
 }
 
 /// Keys that nobody else knows.

@@ -5,7 +5,7 @@
 
 use std::mem::offset_of;
 
-use anycast_lb_common::abi::{Filter, Observed, Observer, Written};
+use anycast_lb_common::abi::{Filter, MAX_FILTERS, Observed, Observer, Written};
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::Xdp;
@@ -59,19 +59,34 @@ impl Observation {
     /// Writes what is asked for from now on. A filter that changes is off meanwhile, so that no packet is taken by
     /// half of one and half of another.
     fn write(&mut self, observer: &Observer) {
+        let changed: Vec<usize> =
+            (0..MAX_FILTERS).filter(|i| observer.filter[*i] != self.observer.filter[*i]).collect();
+        for i in &changed {
+            self.asked.store_part(0, switch_of(*i), &[0_u32; 2]);
+        }
+        // Should the wait fail, a packet under way may be reported that nobody asked for; who reads looks again.
+        if !changed.is_empty()
+            && self.is_on()
+            && let Err(error) = sys::wait_for_packets()
+        {
+            tracing::warn!(%error, "filters change under packets");
+        }
         let mut quiet = *observer;
-        for (filter, before) in quiet.filter.iter_mut().zip(&self.observer.filter) {
-            if filter != before {
-                filter.flags = 0;
-            }
+        for i in &changed {
+            quiet.filter[*i].flags = 0;
         }
         self.asked.store(0, &quiet);
-        for (i, filter) in observer.filter.iter().enumerate() {
-            let at = offset_of!(Observer, filter) + i * size_of::<Filter>() + offset_of!(Filter, flags);
-            self.asked.store_part(0, at, &[filter.flags, filter.sample]);
+        for i in changed {
+            let filter = &observer.filter[i];
+            self.asked.store_part(0, switch_of(i), &[filter.flags, filter.sample]);
         }
         self.observer = *observer;
     }
+}
+
+/// Where the word lies that switches a filter.
+const fn switch_of(filter: usize) -> usize {
+    offset_of!(Observer, filter) + filter * size_of::<Filter>() + offset_of!(Filter, flags)
 }
 
 fn is_on(observer: &Observer) -> bool {
@@ -115,10 +130,7 @@ impl Dataplane {
         if before != now
             && let Err(error) = self.put_on_links(if now { observed(self.program) } else { self.program })
         {
-            if !before {
-                self.observation.write(&Observer::default());
-                self.unload(observed(self.program));
-            }
+            self.put_back(before);
             return Err(error);
         }
         if !now {
@@ -151,6 +163,19 @@ impl Dataplane {
     /// The program that is, or is to be, on the interfaces.
     pub(super) fn running(&self) -> &'static str {
         if self.observation.is_on() { observed(self.program) } else { self.program }
+    }
+
+    /// After a change that failed, perhaps halfway: the program that was on the links before is on all of them.
+    fn put_back(&mut self, observed_before: bool) {
+        let program = if observed_before { observed(self.program) } else { self.program };
+        if let Err(error) = self.put_on_links(program) {
+            tracing::error!(%error, program, "an interface may have another program; a reload puts it right");
+            return;
+        }
+        if !observed_before {
+            self.observation.write(&Observer::default());
+            self.unload(observed(self.program));
+        }
     }
 
     fn put_on_links(&self, name: &'static str) -> Result<(), DataplaneError> {

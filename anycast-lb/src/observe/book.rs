@@ -27,6 +27,10 @@ pub struct NamedVip {
 pub struct Book {
     /// [`Event::version`](anycast_lb_common::abi::Event::version).
     pub version: u32,
+    /// The node that reports.
+    pub node: String,
+    /// Its PoP; may be empty.
+    pub pop: String,
     /// VIPs by number.
     pub vips: HashMap<VipNumber, NamedVip>,
     /// Pools and backends by number.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anycast_lb_common::abi::{Event, Filter, MAX_FILTERS, MAX_SNAP, Observer, Reasons};
+use anycast_lb_common::observe;
 use tokio::sync::mpsc;
 
 use crate::daemon::run::Handle;
@@ -174,7 +175,12 @@ impl Hub {
     async fn tell(&self, handle: &Handle) -> Result<(), Failure> {
         let hub = self.clone();
         // Read inside the loop: whoever comes last tells what is asked for last.
-        handle.inspect(move |view| view.dataplane.observe(&hub.lock().observer())).await?
+        handle
+            .inspect(move |view| {
+                let observer = hub.lock().observer();
+                view.dataplane.observe(&observer)
+            })
+            .await?
     }
 
     /// Gives a packet to those whose filters wanted it.
@@ -182,7 +188,9 @@ impl Hub {
         let state = self.lock();
         for (i, asked) in state.asked.iter().enumerate() {
             let Some(asked) = asked else { continue };
-            if sighting.event.reasons & (Reasons::FILTER << i) == 0 {
+            // The place may have been another's when the packet was reported.
+            let is_wanted = sighting.event.reasons & (Reasons::FILTER << i) != 0;
+            if !is_wanted || !observe::matches(&asked.filter, &sighting.event) {
                 continue;
             }
             if asked.sender.try_send(sighting.clone()).is_err() {
@@ -224,8 +232,9 @@ mod tests {
     #[test]
     fn each_is_given_what_it_asked_for_and_a_slow_one_loses() {
         let hub = Hub::default();
-        let (first, mut received) = asked(Filter::default(), 0, 1);
-        let (second, mut other) = asked(Filter::default(), 0, 8);
+        let any = Filter { flags: Filter::ON, sample: 1, ..Filter::default() };
+        let (first, mut received) = asked(any, 0, 1);
+        let (second, mut other) = asked(any, 0, 8);
         let lost = first.lost.clone();
         hub.lock().asked[0] = Some(first);
         hub.lock().asked[1] = Some(second);
@@ -237,5 +246,21 @@ mod tests {
         assert!(received.try_recv().is_err());
         assert_eq!(lost.load(Ordering::Relaxed), 1);
         assert_eq!(other.try_recv(), Ok(sighting(Reasons::FILTER | Reasons::FILTER << 1)));
+    }
+
+    #[test]
+    fn who_takes_a_place_is_not_given_what_the_one_before_asked_for() {
+        let hub = Hub::default();
+        let (asked, mut received) = asked(Filter { flags: Filter::ON, vip: 7, ..Filter::default() }, 0, 8);
+        hub.lock().asked[0] = Some(asked);
+        let sighting = |vip| Sighting {
+            event: Event { reasons: Reasons::FILTER, vip, ..Event::zeroed() },
+            before: Vec::new(),
+            after: Vec::new(),
+        };
+        hub.give(&sighting(6));
+        hub.give(&sighting(7));
+        assert_eq!(received.try_recv(), Ok(sighting(7)));
+        assert!(received.try_recv().is_err());
     }
 }

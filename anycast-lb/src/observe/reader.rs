@@ -21,15 +21,6 @@ const BACKLOG: usize = 8192;
 /// Records that are taken in one go, before others have their turn.
 const BATCH: usize = 512;
 
-/// Who reports.
-#[derive(Clone, Debug)]
-pub struct Reporter {
-    /// This node.
-    pub node: String,
-    /// Its PoP.
-    pub pop: Option<String>,
-}
-
 /// What comes out of the rings, and what did not find room.
 #[derive(Debug)]
 pub struct Streams {
@@ -43,14 +34,14 @@ pub struct Streams {
 ///
 /// # Errors
 /// The rings cannot be waited for.
-pub fn start(rings: Rings, hub: Hub, reporter: Reporter) -> io::Result<Streams> {
+pub fn start(rings: Rings, hub: Hub) -> io::Result<Streams> {
     let (flows, flow_receiver) = mpsc::channel(BACKLOG);
     let (questions, question_receiver) = mpsc::channel(BACKLOG);
     let to = hub.clone();
     read(rings.flows, move |bytes| {
         let Some((event, _)) = split(bytes) else { return };
-        let book = to.books.of(event.version);
-        let record = decode(&event, book.as_deref(), &reporter, wall_clock(event.time));
+        let Some(book) = to.books.of(event.version) else { return };
+        let record = decode(&event, &book, wall_clock(event.time));
         if let Some(record) = record
             && flows.try_send(record).is_err()
         {
@@ -129,14 +120,14 @@ pub fn wall_clock(time: u64) -> SystemTime {
 }
 
 /// The record of an event; none if it has no flow.
-pub fn decode(event: &Event, book: Option<&Book>, reporter: &Reporter, time: SystemTime) -> Option<Record> {
+pub fn decode(event: &Event, book: &Book, time: SystemTime) -> Option<Record> {
     let verdict = verdict(event)?;
-    let vip = book.and_then(|book| book.vips.get(&event.vip)).filter(|_| event.vip != 0);
-    let member = book.and_then(|book| book.members.get(&event.member)).filter(|_| event.member != 0);
+    let vip = book.vips.get(&event.vip).filter(|_| event.vip != 0);
+    let member = book.members.get(&event.member).filter(|_| event.member != 0);
     Some(Record {
         time,
-        node: reporter.node.clone(),
-        pop: reporter.pop.clone(),
+        node: book.node.clone(),
+        pop: Some(book.pop.clone()).filter(|pop| !pop.is_empty()),
         program: match verdict.program() {
             Program::Ingress => flowlog::Program::Ingress,
             Program::Backend => flowlog::Program::Backend,
@@ -149,7 +140,7 @@ pub fn decode(event: &Event, book: Option<&Book>, reporter: &Reporter, time: Sys
         verdict: verdict.name().to_owned(),
         vip: vip.map(|vip| vip.key.to_string()),
         pool: vip.map(|vip| vip.pool.to_string()),
-        slot: book.and_then(|book| book.slot(event.vip, event.hash)),
+        slot: book.slot(event.vip, event.hash),
         backend: member.map(|(_, address)| *address),
         table_version: event.version,
         sender: address(event.sender),
@@ -167,15 +158,13 @@ mod tests {
     use bytemuck::Zeroable;
     use std::collections::HashMap;
 
-    fn reporter() -> Reporter {
-        Reporter { node: "lon1-lb1".into(), pop: Some("lon1".into()) }
-    }
-
     fn book() -> Book {
         let table = TableRef { base: 0, bits: 4, words: 1, reserved: [0; 2] };
         let key = "203.0.113.1:443/tcp".parse().expect("a VIP");
         Book {
             version: 3,
+            node: "lon1-lb1".into(),
+            pop: "lon1".into(),
             vips: HashMap::from([(2, NamedVip { key, pool: "web".into(), table })]),
             members: HashMap::from([(5, ("web".into(), IpAddr::from([10, 0, 0, 11])))]),
         }
@@ -202,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_event_reads_as_what_happened() {
-        let record = decode(&event(), Some(&book()), &reporter(), SystemTime::UNIX_EPOCH).expect("a record");
+        let record = decode(&event(), &book(), SystemTime::UNIX_EPOCH).expect("a record");
         assert_eq!(record.source.to_string(), "192.0.2.7:51234");
         assert_eq!(record.destination.to_string(), "203.0.113.1:443");
         assert_eq!(
@@ -213,6 +202,7 @@ mod tests {
         assert_eq!((record.verdict.as_str(), record.program), ("forwarded_gue", flowlog::Program::Ingress));
         assert!(record.event.has(flowlog::Event::Begin) && !record.event.has(flowlog::Event::Sample));
         assert_eq!((record.sender, record.next), (None, None));
+        assert_eq!((record.node.as_str(), record.pop.as_deref()), ("lon1-lb1", Some("lon1")));
     }
 
     #[test]
@@ -225,7 +215,7 @@ mod tests {
             member: 0,
             ..event()
         };
-        let record = decode(&hop, Some(&book()), &reporter(), SystemTime::UNIX_EPOCH).expect("a record");
+        let record = decode(&hop, &book(), SystemTime::UNIX_EPOCH).expect("a record");
         assert_eq!(record.program, flowlog::Program::Backend);
         assert_eq!(record.sender, Some([10, 0, 0, 2].into()));
         assert_eq!(record.next, Some([0xfd; 16].into()));
@@ -234,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_has_no_flow_or_no_verdict_is_no_record() {
-        let none = |event| decode(&event, None, &reporter(), SystemTime::UNIX_EPOCH).is_none();
+        let none = |event| decode(&event, &book(), SystemTime::UNIX_EPOCH).is_none();
         assert!(none(Event { source: [0; 2], ..event() }));
         assert!(none(Event { verdict: u8::MAX, ..event() }));
     }

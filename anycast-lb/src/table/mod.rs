@@ -122,14 +122,17 @@ pub fn build(spec: &TableSpec, candidates: &[Candidate]) -> Table {
     let hops = u32::from(spec.hops);
     // Neither waits for the other: with a thousand backends each takes some 15 ms.
     let (mut owners, rankings) = thread::scope(|scope| {
-        let rankings = (hops > 0).then(|| {
-            scope.spawn(|| {
-                let race = Race::new(&spec.seed, slots, of(&ranked).into_iter());
-                listing::rankings(race, slots as usize, &is_active, hops)
-            })
-        });
+        let rank = || {
+            let race = Race::new(&spec.seed, slots, of(&ranked).into_iter());
+            listing::rankings(race, slots as usize, &is_active, hops)
+        };
+        let aside = (hops > 0).then(|| thread::Builder::new().spawn_scoped(scope, rank));
         let owners = owners(spec, of(&active));
-        let rankings = rankings.map(|r| r.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        let rankings = aside.map(|thread| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
+            // No thread is to be had: it takes longer.
+            Err(_) => rank(),
+        });
         (owners, rankings)
     });
     for owner in owners.iter_mut().filter(|owner| **owner != NONE) {

@@ -1,5 +1,6 @@
 //! Asks every host for what its log has, and puts the answers together.
 
+use anycast_lb_capture::printable;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -180,7 +181,8 @@ impl Gathered {
     pub(super) fn tell(&self, json: bool) -> Result<(), CliError> {
         let yellow = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
         // Nothing is left to be said when this fails too.
-        let note = |text: String| drop(writeln!(anstream::stderr(), "{yellow}note:{yellow:#} {text}"));
+        let note =
+            |text: String| drop(writeln!(anstream::stderr(), "{yellow}note:{yellow:#} {}", printable(&text)));
         if self.more {
             note("there is more: narrow the time by --since and --until, or raise --limit".to_owned());
         }

@@ -24,7 +24,7 @@ use crate::control::lease::OfConnection;
 use crate::control::remote_client;
 use crate::daemon::run::Handle;
 use crate::daemon::{Code, Failure};
-use crate::model::{Protocol, VipKey};
+use crate::model::{Protocol, Role, VipKey};
 use crate::observe::book::Book;
 use crate::observe::reader::wall_clock;
 use crate::observe::{Sighting, Subscription};
@@ -123,16 +123,20 @@ async fn begin(api: &Api, wanted: Wanted) -> Result<Watching, Failure> {
         let config = view.core.config();
         let is_there = vip.is_none_or(|vip| config.vips.iter().any(|v| v.key == vip));
         let missed = view.dataplane.observed().map(|o| o.packets.limited + o.packets.lost);
-        (config.node.clone(), config.pop.clone(), is_there, missed)
+        let number = vip.and_then(|vip| view.dataplane.vip_number(&vip));
+        let number = number.filter(|_| config.role == Role::Ingress);
+        (config.node.clone(), config.pop.clone(), is_there, number, missed)
     });
-    let (node, pop, is_there, missed_before) = looked.await?;
+    let (node, pop, is_there, number, missed_before) = looked.await?;
     if let Some(vip) = vip.filter(|_| !is_there) {
         return Err(Failure::new(Code::NotFound, format!("there is no VIP {vip}"))
             .hint("anycast-lb vip list shows all of them"));
     }
-    let filter = narrowed(&wanted, vip)?
-        .filter(None)
-        .map_err(|e: WantedError| Failure::new(Code::InvalidRequest, e.to_string()))?;
+    // An ingress node knows of fragments and of ICMP errors, too, which VIP they are for.
+    let narrowed = narrowed(&wanted, vip)?;
+    let filter = if number.is_some() { &wanted } else { &narrowed };
+    let filter =
+        filter.filter(number).map_err(|e: WantedError| Failure::new(Code::InvalidRequest, e.to_string()))?;
     let subscription = api.hub.observe(&api.daemon, filter, wanted.snap).await?;
     let until = Instant::now() + Duration::from_secs(wanted.seconds);
     Ok(Watching {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use anycast_lb_common::abi::{Counter, MemberNumber, Observed, Observer, Verdict};
+use anycast_lb_common::abi::{Counter, MemberNumber, Observed, Observer, Verdict, VipNumber};
 
 use anycast_lb_kept::{Beginning, Keeper};
 
@@ -27,8 +27,6 @@ pub struct Kernel {
     history: HistoryFile,
     owners: owners::Known,
     books: Books,
-    /// Somebody reads what the programs report.
-    is_read: bool,
     kept: Option<Kept>,
 }
 
@@ -51,7 +49,7 @@ impl Kernel {
     /// Around an opened data plane, whose history is kept in a file, whose names in `books`, and whose tables by
     /// `kept`.
     pub fn new(dataplane: Dataplane, history: HistoryFile, books: Books, kept: Option<Kept>) -> Self {
-        Kernel { dataplane, history, owners: owners::Known::default(), books, is_read: false, kept }
+        Kernel { dataplane, history, owners: owners::Known::default(), books, kept }
     }
 }
 
@@ -61,11 +59,15 @@ impl DataplanePort for Kernel {
     }
 
     fn observe(&mut self, observer: &Observer) -> Result<(), Failure> {
-        self.is_read = observer.flow_log != 0 || observer.filters != 0;
-        if self.is_read {
-            self.books.add(self.dataplane.book());
+        let is_read = observer.flow_log != 0 || observer.filters != 0;
+        if is_read {
+            self.dataplane.name_in(Some(self.books.clone()));
         }
-        Ok(self.dataplane.observe(observer)?)
+        self.dataplane.observe(observer)?;
+        if !is_read {
+            self.dataplane.name_in(None);
+        }
+        Ok(())
     }
 
     fn observed(&self) -> Result<Observed, Failure> {
@@ -88,9 +90,6 @@ impl DataplanePort for Kernel {
             let mut snapshot = self.dataplane.snapshot(&mut kept.known);
             snapshot.beginning = kept.beginning.take();
             kept.keeper.in_force(snapshot);
-        }
-        if self.is_read {
-            self.books.add(self.dataplane.book());
         }
         if let Some(history) = self.dataplane.new_history() {
             self.history.save(history);
@@ -119,6 +118,10 @@ impl DataplanePort for Kernel {
 
     fn can_probe(&self) -> bool {
         self.dataplane.can_probe()
+    }
+
+    fn vip_number(&self, vip: &VipKey) -> Option<VipNumber> {
+        self.dataplane.vip_number(vip)
     }
 
     fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, Failure> {
