@@ -160,6 +160,28 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// The balancer, while somebody asks for packets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ingress`].
+    pub fn observed(&mut self, name: &str, node: &Node) -> Result<()> {
+        if !self.wants(name) {
+            return Ok(());
+        }
+        let service = Service::Gue3;
+        let proof = Proof {
+            action: XDP_TX,
+            grows: grows(true, service),
+            verdict: Verdict::ForwardedGue,
+            destinations: 1,
+        };
+        let frame = frames::tcp(client(true, 0), vip(true, service.number()), Segment::Data)?;
+        let run = proved(self.object, name, node, Shape::V4, frame, Variety::ONE, &proof)?;
+        self.add(name, Shape::V4, run);
+        Ok(())
+    }
+
     fn service(&mut self, name: &str, v4: bool, service: Service, flows: u32) -> Result<()> {
         let verdict = if service == Service::Ipip { Verdict::ForwardedIpip } else { Verdict::ForwardedGue };
         let proof = Proof { action: XDP_TX, grows: grows(v4, service), verdict, destinations: 1 };

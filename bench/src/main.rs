@@ -27,7 +27,7 @@ use xtask::progress;
 use xtask::workspace::{bench_dir, bench_object};
 
 use cases::Builder;
-use nodes::Node;
+use nodes::{Node, Observed};
 use report::Circumstances;
 use sockets::Sockets;
 
@@ -63,6 +63,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut builder = Builder::new(&object, &arguments.cases);
     builder.references()?;
     builder.ingress(Node::ingress(&directory)?)?;
+    let mut observed = Vec::new();
+    for asked in Observed::ALL {
+        let node = Node::observed(&directory, asked)?;
+        builder.observed(asked.name(), &node)?;
+        observed.push(node);
+    }
     let _sockets = Sockets::open()?;
     builder.backend(Node::backend(&directory)?)?;
     for peer in &arguments.peers {

@@ -11,7 +11,7 @@ use anycast_lb::model::{
     Protocol, Role, Seed, TableKind, Vip, VipKey, XdpMode,
 };
 use anycast_lb::neighbour::{NextHop, Resolution};
-use anycast_lb_common::abi::Verdict;
+use anycast_lb_common::abi::{Filter, Observer, Reasons, Verdict};
 use anyhow::{Context as _, Result};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
@@ -89,6 +89,50 @@ impl Service {
 
 const POPS: [&str; 3] = ["sin1", "gru1", "lhr1"];
 
+/// What packets are observed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The flow log, with one sample of a thousand packets.
+    FlowLog,
+    /// A watch on another flow.
+    Watch,
+    /// A capture of another flow, for which the first bytes of each packet are kept.
+    Capture,
+}
+
+impl Observed {
+    /// All of them.
+    pub const ALL: [Observed; 3] = [Observed::FlowLog, Observed::Watch, Observed::Capture];
+
+    /// Name of its case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Observed::FlowLog => "observed-flow-log",
+            Observed::Watch => "observed-watch",
+            Observed::Capture => "observed-capture",
+        }
+    }
+
+    const fn interface(self) -> &'static str {
+        INTERFACES[2 + self as usize]
+    }
+
+    fn observer(self) -> Observer {
+        // What `capture` keeps of a packet unless told otherwise.
+        const SNAP: u32 = 256;
+        let mut observer = Observer::default();
+        if self == Observed::FlowLog {
+            observer.flow_log = Reasons::FLOW_LOG;
+            observer.sample = 1000;
+            return observer;
+        }
+        observer.filters = 1;
+        observer.snap = if self == Observed::Capture { SNAP } else { 0 };
+        observer.filter[0] = Filter { flags: Filter::ON, sample: 1, source_port: 1, ..Filter::default() };
+        observer
+    }
+}
+
 /// A loaded program with its tables.
 pub struct Node {
     dataplane: Dataplane,
@@ -103,7 +147,22 @@ impl Node {
     ///
     /// When the kernel refuses anything.
     pub fn ingress(directory: &Path) -> Result<Self> {
-        let mut config = config(directory, Role::Ingress, INTERFACES[0]);
+        Self::balancer(directory, "ingress", INTERFACES[0])
+    }
+
+    /// The same, whose packets are reported to who asks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ingress`].
+    pub fn observed(directory: &Path, observed: Observed) -> Result<Self> {
+        let mut node = Self::balancer(directory, observed.name(), observed.interface())?;
+        node.dataplane.observe(&observed.observer())?;
+        Ok(node)
+    }
+
+    fn balancer(directory: &Path, instance: &'static str, interface: &str) -> Result<Self> {
+        let mut config = config(directory, Role::Ingress, interface);
         for v4 in [true, false] {
             for service in Service::ALL {
                 config.pools.push(service.pool(v4));
@@ -126,7 +185,7 @@ impl Node {
         for prefix in ["203.0.113.0/24", "2001:db8:ffff::/48"] {
             config.prefixes.push(prefix.parse()?);
         }
-        Self::open(&config, "ingress", &[])
+        Self::open(&config, instance, &[])
     }
 
     /// A backend.

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use xtask::workspace::bench_dir;
 
 /// Network interfaces that nothing is sent through; a program has to be attached to be pinned.
-pub const INTERFACES: [&str; 2] = ["ingress0", "backend0"];
+pub const INTERFACES: [&str; 5] = ["ingress0", "backend0", "flowlog0", "watch0", "capture0"];
 
 /// Enters it. Call it before any thread is started.
 ///

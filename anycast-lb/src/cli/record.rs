@@ -31,11 +31,12 @@ const DEFAULT_SNAP: u32 = 256;
     anycast-lb capture --flow 'tcp 192.0.2.7 203.0.113.1:443' --seconds 10 -w - | wireshark -k -i -\n  \
     anycast-lb capture --sample 1000 --snaplen 128 -w some.pcapng\n\n\
     Packets are in the file as they came and, on an interface of its own, as they\n\
-    left; the comment of each says the verdict, the VIP and the backend. Names of\n\
+    left; the comment of each says the verdict, the VIP and the backend. Those to a\n\
+    VIP are, on an ingress node, fragments and ICMP errors for it, too. Names of\n\
     verdicts: anycast-lb stats --all. It ends after --count packets, after --seconds,\n\
     or on Ctrl-C, with a whole file in each case. While it runs, packets take longer\n\
     (see docs/PERFORMANCE.md); afterwards nothing of it is left in their way. At most\n\
-    four watches and captures run at once.")]
+    four watches and captures run on a node at once, two of them for other hosts.")]
 pub struct Record {
     /// Write to this file (pcapng), or - for standard output
     #[arg(short, long, value_name = "FILE")]
@@ -67,7 +68,7 @@ pub struct Record {
     /// End after so many seconds
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SECONDS, value_parser = clap::value_parser!(u64).range(1..=MOST_SECONDS))]
     seconds: u64,
-    /// Capture at this peer (see `peer list`)
+    /// Capture at this peer (see `peer list`): the first 128 bytes of packets
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
 }

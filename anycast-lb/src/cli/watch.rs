@@ -31,7 +31,8 @@ const BACKLOG: usize = 1024;
     backends are asked, too, where control.listen and control.tls are set, and all of\n\
     it comes in order of time, as far as the clocks agree. It ends after --count\n\
     packets, after --seconds, or on Ctrl-C; while it runs, packets take longer (see\n\
-    docs/PERFORMANCE.md). At most four watches and captures run on a node at once.")]
+    docs/PERFORMANCE.md). At most four watches and captures run on a node at once, two\n\
+    of them for other hosts.")]
 pub struct Watch {
     /// PROTOCOL SOURCE DESTINATION; a port may be left out, and * is every end
     #[arg(required = true, num_args = 1..=3, value_name = "FLOW")]

@@ -118,7 +118,7 @@ pub fn remote_router(api: Api) -> Router {
         .route("/v1/trace", post(questions::trace_here))
         .route("/v1/explain", post(questions::explain_here))
         .route("/v1/log/query", post(log::query_here))
-        .route("/v1/observe", post(observe::observe_here))
+        .route("/v1/observe", post(observe::observe_for_others))
         .fallback(no_route)
         .method_not_allowed_fallback(read_only)
         .layer(DefaultBodyLimit::max(REMOTE_BODY))

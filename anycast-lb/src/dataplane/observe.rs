@@ -23,7 +23,7 @@ const OBSERVED: &str = "OBSERVED";
 /// The rings.
 const FLOWS: &str = "FLOWS";
 const PACKETS: &str = "PACKETS";
-const QUESTIONS: &str = "QUESTIONS";
+pub(super) const QUESTIONS: &str = "QUESTIONS";
 
 /// What the programs report, unread.
 #[allow(missing_debug_implementations, reason = "memory shared with the kernel")]

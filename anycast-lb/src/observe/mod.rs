@@ -21,6 +21,8 @@ use book::Books;
 const BACKLOG: usize = 4096;
 /// Packets a second that all filters together may report.
 const PACKETS_PER_SECOND: u64 = 200_000;
+/// Watches and captures that other hosts may have here at once.
+const MAX_FROM_ELSEWHERE: usize = MAX_FILTERS / 2;
 const SECOND: u64 = 1_000_000_000;
 
 /// A packet that a filter wanted.
@@ -32,6 +34,15 @@ pub struct Sighting {
     pub before: Vec<u8>,
     /// Its first bytes as it left.
     pub after: Vec<u8>,
+}
+
+/// Where one asks from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// This host.
+    Here,
+    /// Another one: it finds less room, so that this host's own people always find some.
+    Elsewhere,
 }
 
 /// What the flow log takes.
@@ -132,16 +143,23 @@ impl Hub {
     ///
     /// # Errors
     /// As many as can be are asked for already; the kernel refuses the observed program.
-    pub async fn observe(&self, handle: &Handle, filter: Filter, snap: u32) -> Result<Subscription, Failure> {
+    pub async fn observe(
+        &self,
+        handle: &Handle,
+        filter: Filter,
+        snap: u32,
+        from: From,
+    ) -> Result<Subscription, Failure> {
         let (sender, receiver) = mpsc::channel(BACKLOG);
         let lost = Arc::new(AtomicU64::new(0));
         let filter = Filter { flags: Filter::ON, sample: filter.sample.max(1), ..filter };
         let asked = Asked { filter, snap: snap.min(MAX_SNAP as u32), sender, lost: lost.clone() };
         let place = {
             let mut state = self.lock();
-            let place = state.asked.iter().position(Option::is_none);
+            let places = if from == From::Here { MAX_FILTERS } else { MAX_FROM_ELSEWHERE };
+            let place = state.asked[..places].iter().rposition(Option::is_none);
             let place = place.ok_or_else(|| {
-                Failure::new(Code::Busy, format!("{MAX_FILTERS} watches and captures run here already"))
+                Failure::new(Code::Busy, format!("{places} watches and captures run here already"))
                     .hint("wait for one to end, or end one")
             })?;
             state.asked[place] = Some(asked);

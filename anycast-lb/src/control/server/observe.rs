@@ -27,19 +27,27 @@ use crate::daemon::{Code, Failure};
 use crate::model::{Protocol, Role, VipKey};
 use crate::observe::book::Book;
 use crate::observe::reader::wall_clock;
-use crate::observe::{Sighting, Subscription};
+use crate::observe::{From, Sighting, Subscription};
 
 /// Packets that are put into one piece of the answer when they come faster than they are read.
 const BATCH: usize = 64;
+/// Bytes of a packet that another host is given: headers, and next to nothing of what is in it.
+const SNAP_ELSEWHERE: u32 = 128;
 /// For the last line to be read, after the time that was asked for.
 const GRACE: Duration = Duration::from_secs(30);
 
-pub(super) async fn observe_here(
+/// For another host. It is given the first bytes of a packet, which hold the headers, whatever it asks for.
+pub(super) async fn observe_for_others(
     State(api): State<Api>,
-    OfConnection(lease): OfConnection,
-    Body(wanted): Body<Wanted>,
+    lease: OfConnection,
+    Body(mut wanted): Body<Wanted>,
 ) -> Response {
-    match begin(&api, wanted).await {
+    wanted.snap = wanted.snap.min(SNAP_ELSEWHERE);
+    observe_from(From::Elsewhere, &api, lease, wanted).await
+}
+
+async fn observe_from(from: From, api: &Api, OfConnection(lease): OfConnection, wanted: Wanted) -> Response {
+    match begin(api, wanted, from).await {
         Ok(watching) => {
             if let Some(lease) = lease {
                 lease.extend(Duration::from_secs(watching.wanted.seconds) + GRACE);
@@ -63,7 +71,7 @@ pub(super) async fn observe(
     Body(wanted): Body<Wanted>,
 ) -> Response {
     match host(&api, &observer).await {
-        Ok(None) => observe_here(State(api), lease, Body(wanted)).await,
+        Ok(None) => observe_from(From::Here, &api, lease, wanted).await,
         Ok(Some((name, address))) => {
             if let Some(lease) = &lease.0 {
                 lease.extend(
@@ -117,7 +125,7 @@ async fn host(api: &Api, observer: &Observer) -> Result<Option<(String, SocketAd
     }
 }
 
-async fn begin(api: &Api, wanted: Wanted) -> Result<Watching, Failure> {
+async fn begin(api: &Api, wanted: Wanted, from: From) -> Result<Watching, Failure> {
     let vip = wanted.vip.as_deref().map(parse_vip).transpose()?;
     let looked = api.daemon.inspect(move |view| {
         let config = view.core.config();
@@ -137,7 +145,7 @@ async fn begin(api: &Api, wanted: Wanted) -> Result<Watching, Failure> {
     let filter = if number.is_some() { &wanted } else { &narrowed };
     let filter =
         filter.filter(number).map_err(|e: WantedError| Failure::new(Code::InvalidRequest, e.to_string()))?;
-    let subscription = api.hub.observe(&api.daemon, filter, wanted.snap).await?;
+    let subscription = api.hub.observe(&api.daemon, filter, wanted.snap, from).await?;
     let until = Instant::now() + Duration::from_secs(wanted.seconds);
     Ok(Watching {
         daemon: api.daemon.clone(),

@@ -1,13 +1,14 @@
 //! Runs whole frames, whatever is in them.
 
 use anycast_lb_common::abi::{Member, MemberFlags, MemberNumber, Verdict, VipNumber};
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::{TestRun, TestRunOptions};
 
 use super::{Flow, Guess, Tracer, Way, way};
 use crate::dataplane::counters::Counting;
 use crate::dataplane::error::DataplaneError;
 use crate::dataplane::object::MEMORIES;
+use crate::dataplane::observe::QUESTIONS;
 use crate::dataplane::tables::Tables;
 
 /// What an outer header adds at most: IPv6, UDP, GUE and seven hops, with room to spare.
@@ -58,6 +59,9 @@ impl Tracer {
         output.truncate(result.data_size_out as usize);
 
         let verdict = self.verdict()?;
+        if verdict == Verdict::Identity {
+            self.read_questions()?;
+        }
         let vip = counted(&self.counters.vips, candidates.vips.iter().copied()).unwrap_or(0);
         let guess = flow.map(|flow| Guess::new(tables, flow)).filter(|guess| vip != 0 && guess.vip == vip);
         let guessed = guess.as_ref().map_or(0, |guess| guess.member);
@@ -78,6 +82,15 @@ impl Tracer {
         })
     }
 
+    /// Makes room in the ring of questions, which nobody else reads here: in a full one a question has another end.
+    fn read_questions(&mut self) -> Result<(), DataplaneError> {
+        let map = self.ebpf.map_mut(QUESTIONS);
+        let map = map.ok_or_else(|| DataplaneError::Object(format!("it has no map {QUESTIONS}")))?;
+        let mut ring = RingBuf::try_from(map).map_err(|e| DataplaneError::map(QUESTIONS, e))?;
+        while ring.next().is_some() {}
+        Ok(())
+    }
+
     /// Makes this load forget the packets it has seen: their fragments, and what they took of limits.
     pub fn forget(&mut self) -> Result<(), DataplaneError> {
         if !std::mem::take(&mut self.remembers) {
@@ -91,7 +104,7 @@ impl Tracer {
                 _ => clear::<[u64; 2]>(map, name, [0; 2])?,
             }
         }
-        Ok(())
+        self.read_questions()
     }
 }
 
