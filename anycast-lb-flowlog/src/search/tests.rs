@@ -38,6 +38,7 @@ fn the_newest_come_first_and_all_by_asking_again() {
     let mut all = Vec::new();
     loop {
         let found = search_directory(place.path(), &filter, bounds(300)).unwrap();
+        assert!(found.records.len() <= 300);
         let mut page = ports(&found);
         page.extend(&all);
         page.dedup();
