@@ -13,6 +13,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::responder::{Decision, Reply, Responder, Settings, Silence};
 use crate::sender::Sender;
 
+/// Between two lines of the log about answers that were not sent.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 /// Backends that are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
 /// How long a client waits for a backend's name; it gets the node's in any case.
@@ -104,8 +106,10 @@ struct Outlet {
 #[derive(Default)]
 struct Sending {
     sender: Sender,
-    /// The error of the last answer, if it was not sent: said once and not for each.
-    failed: Option<String>,
+    /// When it was last said that an answer was not sent, and how many were not since then: anybody may ask from
+    /// where no answer gets to.
+    said: Option<Instant>,
+    unsaid: u64,
 }
 
 impl Outlet {
@@ -118,14 +122,14 @@ impl Outlet {
         match sending.sender.send(reply.client, &packet) {
             Ok(()) => {
                 add(&self.counts.answered);
-                sending.failed = None;
             }
             Err(error) => {
                 add(&self.counts.unsent);
-                let error = error.to_string();
-                if sending.failed.as_ref() != Some(&error) {
-                    tracing::warn!(client = %reply.client, cause = %error, "the name of this node is not told");
-                    sending.failed = Some(error);
+                sending.unsaid += 1;
+                if sending.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+                    let answers = std::mem::take(&mut sending.unsaid);
+                    tracing::warn!(client = %reply.client, answers, cause = %error, "the name of this node is not told");
+                    sending.said = Some(Instant::now());
                 }
             }
         }

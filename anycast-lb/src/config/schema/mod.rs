@@ -7,11 +7,11 @@ mod control;
 mod flow_log;
 mod global;
 mod health;
-mod later;
 mod metrics;
 mod page;
 mod pool;
 mod quic;
+mod rest;
 mod rpki;
 mod vip;
 pub(super) mod words;
@@ -91,7 +91,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
         draft.announce = announce::read(&section);
         draft.bmp = bmp::read(&section);
         draft.metrics = metrics::read(&section);
-        later::read(&section, &mut draft.log);
+        rest::read(&section, &mut draft.log);
         draft.page = page::read(&section, report);
         draft.flow_log = flow_log::read(&section);
     } else {
@@ -102,7 +102,7 @@ pub(super) fn read(root: &dyn TableLike, file: usize, report: &Report<'_>, draft
     vip::read(&section, report, &mut draft.vips);
     control::peers(&section, &mut draft.control.peers);
     rpki::validators(&section, &mut draft.validators);
-    later::entries(&section, &mut draft.prefixes, &mut draft.origins);
+    rest::entries(&section, &mut draft.prefixes, &mut draft.origins);
     section.finish();
 }
 

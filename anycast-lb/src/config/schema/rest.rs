@@ -1,5 +1,4 @@
-//! Sections whose work is yet to come. They are part of the language: checked key by key, and
-//! where they ask for something that this release does not do, a notice says so.
+//! `[log]` and `[[prefix]]`.
 
 use super::PrefixDraft;
 use super::rpki::{OriginDraft, origin};
