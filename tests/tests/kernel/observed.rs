@@ -104,6 +104,9 @@ fn check(
     Ok(())
 }
 
+/// A packet of UDP that goes to a backend.
+const FORWARDED: &str = "asks another VIP for id.server.";
+
 /// A vector of this name.
 fn vector(name: &str) -> Result<(Kernel, Vector)> {
     let scenario = Scenario::load()?;
@@ -116,7 +119,7 @@ fn vector(name: &str) -> Result<(Kernel, Vector)> {
 
 #[test]
 fn nothing_is_reported_that_nobody_asks_for() -> Result<()> {
-    let (mut kernel, v) = vector("asks for id.server.")?;
+    let (mut kernel, v) = vector(FORWARDED)?;
     kernel.run(&v.input, 0)?;
     ensure!(kernel.next_flow().is_none() && kernel.next_packet().is_none());
     kernel.observe(&Observer { flow_log: Reasons::FLOW_LOG, ..Observer::default() })?;
@@ -127,17 +130,20 @@ fn nothing_is_reported_that_nobody_asks_for() -> Result<()> {
 
 #[test]
 fn what_nobody_reads_is_lost_and_counted_and_the_packets_go_on() -> Result<()> {
-    let (mut kernel, v) = vector("asks for id.server.")?;
+    let (mut kernel, question) = vector("asks for id.server.")?;
+    let (_, forwarded) = vector(FORWARDED)?;
     kernel.observe(&everything())?;
     const PACKETS: u64 = 20_000;
     for _ in 0..PACKETS {
-        kernel.run(&v.input, 0)?;
+        kernel.run(&question.input, 0)?;
+        kernel.run(&forwarded.input, 0)?;
     }
     let observed = kernel.observed()?;
-    for written in [observed.flows, observed.packets] {
+    for (written, packets) in [(observed.flows, PACKETS), (observed.packets, 2 * PACKETS)] {
         ensure!(written.lost > 0 && written.records > 0, "{observed:?}");
-        assert_eq!(written.records + written.lost, PACKETS);
+        assert_eq!(written.records + written.lost, packets);
     }
+    assert_eq!(kernel.packets(Verdict::ForwardedGue)?, PACKETS);
     let room = u64::from(QUESTION_RING) / (size_of::<Question>() as u64 + 8);
     assert_eq!(kernel.packets(Verdict::Identity)?, PACKETS - observed.questions.lost);
     assert_eq!(kernel.packets(Verdict::IdentityLimited)?, observed.questions.lost);
@@ -147,7 +153,7 @@ fn what_nobody_reads_is_lost_and_counted_and_the_packets_go_on() -> Result<()> {
 
 #[test]
 fn records_beyond_the_limit_are_counted_and_not_written() -> Result<()> {
-    let (mut kernel, v) = vector("asks for id.server.")?;
+    let (mut kernel, v) = vector(FORWARDED)?;
     // A limit that time does not refill while this runs, with a burst of a second's worth.
     let limit = 10_000_000_000;
     kernel.observe(&Observer { flow_interval: limit, packet_interval: limit, ..everything() })?;

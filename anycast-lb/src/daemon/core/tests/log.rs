@@ -67,7 +67,16 @@ const CASES: &[Case] = &[
         "backend web 10.0.0.11 changed: state active -> draining",
         "command",
     ),
-    ("an addition", |b| b.order(1, add(13)), "backend web 10.0.0.13 added", "command"),
+    (
+        "an addition",
+        |b| {
+            b.order(1, add(13));
+            // In force when the way there is known.
+            b.next_hop(13);
+        },
+        "backend web 10.0.0.13 added",
+        "command",
+    ),
     ("a reload of nothing new", |b| b.order(1, Change::Reload), "nothing changes", "reload"),
     ("a refused change", |b| b.order_with(1, drain(11), Some(99), false), "change refused: ", "command"),
     (
@@ -151,12 +160,12 @@ fn what_is_announced_is_said_when_it_begins_and_when_it_ends() {
     };
     let up = about(logged(|| bench.checks_say(&[(11, Checked::Up), (12, Checked::Up)])));
     assert!(
-        matches!(&up[..], [(said, cause)] if said.starts_with("announce: ") && !cause.is_empty()),
+        matches!(&up[..], [(said, cause)] if said.starts_with("announced: ") && !cause.is_empty()),
         "{up:?}"
     );
     let down = about(logged(|| bench.checks_say(&[(11, Checked::Down), (12, Checked::Down)])));
     assert!(
-        matches!(&down[..], [(said, cause)] if said.starts_with("withdraw: ") && !cause.is_empty()),
+        matches!(&down[..], [(said, cause)] if said.starts_with("withdrawn: ") && !cause.is_empty()),
         "{down:?}"
     );
 }
