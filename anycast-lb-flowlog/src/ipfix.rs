@@ -58,27 +58,39 @@ pub(crate) struct Exporter {
     told: Option<Instant>,
 }
 
+/// A datagram.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub bytes: Vec<u8>,
+    /// That are in it.
+    pub records: u64,
+}
+
 impl Exporter {
     /// The messages for `records`, which are of one node; templates are told first if it is time.
-    pub fn messages(&mut self, now: Instant, clock: SystemTime, records: &[Record]) -> Vec<Vec<u8>> {
+    pub fn messages(&mut self, now: Instant, clock: SystemTime, records: &[Record]) -> Vec<Message> {
         let Some(first) = records.first() else { return Vec::new() };
         let (clock, domain) = (seconds(clock), domain(&first.node));
         let mut messages = Vec::new();
         if self.told.is_none_or(|told| now >= told + TEMPLATES_EVERY) {
             self.told = Some(now);
-            messages.push(finished(header(clock, self.sequence, domain), &templates()));
+            let bytes = finished(header(clock, self.sequence, domain), &templates());
+            messages.push(Message { bytes, records: 0 });
         }
+        let mut number = 0;
         let mut message = header(clock, self.sequence, domain);
         for record in records {
             let set = data_set(record);
             if message.len() + set.len() > MAX_MESSAGE {
-                messages.push(finished(message, &[]));
+                messages
+                    .push(Message { bytes: finished(message, &[]), records: std::mem::take(&mut number) });
                 message = header(clock, self.sequence, domain);
             }
             message.extend(set);
+            number += 1;
             self.sequence = self.sequence.wrapping_add(1);
         }
-        messages.push(finished(message, &[]));
+        messages.push(Message { bytes: finished(message, &[]), records: number });
         messages
     }
 }

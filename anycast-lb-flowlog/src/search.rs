@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::files;
+use crate::files::{self, Named};
 use crate::filter::{Filter, FlowKey};
 use crate::record::Record;
 
@@ -36,6 +36,8 @@ pub struct Found {
     /// Older ones were left out: all from this time on are there. Those before, and others of this very time,
     /// are found by asking until then.
     pub older: Option<SystemTime>,
+    /// Lines that cannot be read, and might have been among those that are asked for: a crash cuts lines short.
+    pub unread: u64,
 }
 
 /// Searches the log in `directory`.
@@ -45,21 +47,30 @@ pub struct Found {
 pub fn search_directory(directory: &Path, filter: &Filter, bounds: Bounds) -> io::Result<Found> {
     let named = files::list(directory)?;
     let mut search = Search::new(filter, bounds);
-    let mut next: Option<SystemTime> = None;
-    // The newest first.
-    for file in named.iter().rev() {
-        let end = next.replace(file.first).map(|next| next + DISORDER);
+    // What comes after where the clock was set back says nothing of the end; the file does. The last may grow.
+    let end = |i: usize, file: &Named| {
+        let next: &Named = named.get(i + 1)?;
+        let last = if next.round == file.round {
+            Some(next.first)
+        } else {
+            files::last_time(&file.path).ok().flatten()
+        };
+        last.map(|last| last + DISORDER)
+    };
+    let ends: Vec<Option<SystemTime>> = named.iter().enumerate().map(|(i, file)| end(i, file)).collect();
+    // What was written last first.
+    for (i, file) in named.iter().enumerate().rev() {
+        let end = ends[i];
         let starts_late = filter.until.is_some_and(|until| file.first > until + DISORDER);
         let ends_early = filter.since.is_some_and(|since| end.is_some_and(|end| end < since));
-        if starts_late || ends_early {
+        if starts_late || ends_early || search.is_beyond(end) {
             continue;
-        }
-        if search.is_beyond(end) {
-            break;
         }
         match File::open(&file.path) {
             Ok(open) => {
                 if !search.read(open)? {
+                    // None of the files that are left ends later.
+                    let end = ends[..=i].iter().copied().reduce(|one, two| Some(one?.max(two?))).flatten();
                     search.all_since = Some(end.or(filter.until).unwrap_or_else(SystemTime::now));
                     break;
                 }
@@ -128,12 +139,22 @@ struct Search<'a> {
     left_out: Option<SystemTime>,
     /// Time was up: what is older may be missing.
     all_since: Option<SystemTime>,
+    unread: u64,
 }
 
 impl<'a> Search<'a> {
     fn new(filter: &'a Filter, bounds: Bounds) -> Self {
         let (words, flows) = (filter.words(), filter.flows.iter().copied().collect());
-        Search { filter, words, flows, bounds, newest: BinaryHeap::new(), left_out: None, all_since: None }
+        Search {
+            filter,
+            words,
+            flows,
+            bounds,
+            newest: BinaryHeap::new(),
+            left_out: None,
+            all_since: None,
+            unread: 0,
+        }
     }
 
     /// Whether nothing of a file that ends at `end` can be among the newest any more. It counts as left out then,
@@ -152,6 +173,8 @@ impl<'a> Search<'a> {
     fn read(&mut self, file: impl Read) -> io::Result<bool> {
         let mut file = BufReader::with_capacity(256 * 1024, file);
         let mut line = Vec::new();
+        // A line is gone through that is too long.
+        let mut is_long = false;
         for number in 0_u32.. {
             if number.is_multiple_of(LINES_A_LOOK) && Instant::now() >= self.bounds.deadline {
                 return Ok(false);
@@ -160,19 +183,35 @@ impl<'a> Search<'a> {
             if (&mut file).take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
                 break;
             }
-            if let Some(record) = self.wanted(&line) {
+            let goes_on = line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n");
+            if is_long || goes_on {
+                self.unread += u64::from(!is_long);
+                is_long = goes_on;
+            } else if let Some(record) = self.wanted(&line) {
                 self.put(record);
             }
         }
         Ok(true)
     }
 
-    fn wanted(&self, line: &[u8]) -> Option<Record> {
-        let line = std::str::from_utf8(line).ok()?;
-        if !self.words.is_empty() && !self.words.iter().any(|word| line.contains(word.as_str())) {
+    fn wanted(&mut self, line: &[u8]) -> Option<Record> {
+        let line = line.trim_ascii();
+        if line.is_empty() {
             return None;
         }
-        let record = Record::from_line(line)?;
+        let Ok(line) = std::str::from_utf8(line) else {
+            self.unread += 1;
+            return None;
+        };
+        // One that is cut short may have had the word.
+        let is_whole = line.ends_with('}');
+        if is_whole && !self.words.is_empty() && !self.words.iter().any(|word| line.contains(word.as_str())) {
+            return None;
+        }
+        let Some(record) = Record::from_line(line) else {
+            self.unread += 1;
+            return None;
+        };
         let is_named = self.flows.is_empty() || self.flows.contains(&FlowKey::of(&record));
         (is_named && self.filter.takes(&record)).then_some(record)
     }
@@ -190,7 +229,7 @@ impl<'a> Search<'a> {
         let records: Vec<Record> =
             self.newest.into_sorted_vec().into_iter().rev().map(|timed| timed.0).collect();
         let left_out = self.left_out.map(|_| records.first().map_or(SystemTime::UNIX_EPOCH, |r| r.time));
-        Found { records, older: left_out.max(self.all_since) }
+        Found { records, older: left_out.max(self.all_since), unread: self.unread }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What many nodes say of one flow, put together: who sent it where, who passed it on, who had it in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -10,10 +10,13 @@ use crate::filter::{FlowKey, optional_time as maybe_time};
 use crate::record::{Event, Program, Record};
 use crate::stamp::stamp;
 
-/// By so much the clocks of nodes may differ.
+/// By so much the clocks of nodes may differ; by half the pause between two flows of the same ports where that is less.
 const SKEW: Duration = Duration::from_millis(500);
 /// A client tries no longer than this to open a connection: a later SYN opens another one.
 const OPENING: Duration = Duration::from_secs(180);
+/// What says neither when it begins nor when it ends is another flow after such a pause.
+const IDLE: Duration = Duration::from_secs(180);
+const TCP: u8 = 6;
 
 /// What a node saw of a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,36 +121,67 @@ pub fn tell(mut records: Vec<Record>) -> Vec<Story> {
     stories
 }
 
+/// Where a flow begins.
+struct Start {
+    time: SystemTime,
+    /// Whose clock that is.
+    node: String,
+    /// Records of other nodes that are earlier by no more than this are still its own.
+    slack: Duration,
+}
+
 /// Connections that had the same ports one after the other.
 fn split(records: Vec<Record>) -> Vec<Vec<Record>> {
-    // The clock of one node alone says what comes after what; ingress nodes see all packets, so they tell.
+    // Ingress nodes see all packets, so they tell what comes after what.
     let program = match records.iter().any(|r| r.program == Program::Ingress) {
         true => Program::Ingress,
         false => Program::Backend,
     };
+    let starts = starts(records.iter().filter(|r| r.program == program));
+    let mut parts = vec![Vec::new(); starts.len() + 1];
+    for record in records {
+        let is_after = |start: &&Start| {
+            let own_clock = record.program == program && record.node == start.node;
+            record.time + if own_clock { Duration::ZERO } else { start.slack } >= start.time
+        };
+        let part = starts.iter().take_while(is_after).count();
+        parts[part].push(record);
+    }
+    parts
+}
+
+/// Where connections begin after the first, by records in the order of time.
+fn starts<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Start> {
     let mut starts = Vec::new();
-    let (mut opened, mut ended) = (None, None);
-    for record in records.iter().filter(|r| r.program == program) {
+    // Of the connection that goes on: what each node saw last, when it was opened and said to end, its last record.
+    let mut last_of: HashMap<&str, &Record> = HashMap::new();
+    let (mut opened, mut ended, mut last): (_, _, Option<SystemTime>) = (None, None, None);
+    for record in records {
+        let after = |time: Option<SystemTime>, gap| time.is_some_and(|time| record.time > time + gap);
+        let is_new = if record.event.has(Event::Begin) {
+            // What one node says is in order: a SYN behind anything else is no SYN that is sent again. One that
+            // another node saw may be, while others are still telling of the same connection.
+            let behind = last_of.get(record.node.as_str()).is_some_and(|last| !last.event.has(Event::Begin));
+            behind || after(ended, SKEW) || after(opened, OPENING)
+        } else {
+            record.protocol != TCP && after(last, IDLE)
+        };
+        if is_new {
+            let pause = last.and_then(|last| record.time.duration_since(last).ok()).unwrap_or_default();
+            starts.push(Start { time: record.time, node: record.node.clone(), slack: SKEW.min(pause / 2) });
+            last_of.clear();
+            (opened, ended) = (None, None);
+        }
         if record.event.has(Event::Begin) {
-            let after = |time: Option<SystemTime>, gap| time.is_some_and(|time| record.time > time + gap);
-            // One that others may still be telling of is no new one.
-            if after(ended, SKEW) || after(opened, OPENING) {
-                starts.push(record.time);
-                (opened, ended) = (None, None);
-            }
             opened = opened.or(Some(record.time));
         }
         if record.event.has(Event::End) {
             ended = Some(record.time);
         }
+        last_of.insert(&record.node, record);
+        last = Some(record.time);
     }
-    let mut parts = vec![Vec::new(); starts.len() + 1];
-    for record in records {
-        let slack = if record.program == program { Duration::ZERO } else { SKEW / 2 };
-        let part = starts.iter().take_while(|start| record.time + slack >= **start).count();
-        parts[part].push(record);
-    }
-    parts
+    starts
 }
 
 fn story(flow: FlowKey, records: &[Record]) -> Option<Story> {
@@ -267,7 +301,7 @@ fn address(took: &Record, records: &[Record], hops: &[Hop]) -> Option<IpAddr> {
 /// The last before `time`, as clocks go, or else the first.
 fn nearest(known: impl Iterator<Item = (SystemTime, IpAddr)>, time: SystemTime) -> Option<IpAddr> {
     let known: Vec<_> = known.collect();
-    let before = known.iter().rev().find(|(at, _)| *at <= time + SKEW / 2);
+    let before = known.iter().rev().find(|(at, _)| *at <= time + SKEW);
     before.or(known.first()).map(|(_, address)| *address)
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::files::Files;
+use crate::files::{Files, SET_BACK};
 use crate::ipfix::Exporter;
 use crate::record::Record;
 
@@ -54,7 +54,7 @@ pub struct Counts {
     pub errors: u64,
     /// Handed to the network for the collector.
     pub exported: u64,
-    /// Messages to the collector that could not be sent.
+    /// Messages to the collector that could not be sent, and records for which there was no way to it.
     pub export_errors: u64,
 }
 
@@ -148,6 +148,7 @@ type Asked = mpsc::Receiver<oneshot::Sender<()>>;
 struct Batch {
     settings: Settings,
     first: SystemTime,
+    newest: SystemTime,
     lines: Vec<u8>,
     records: u64,
 }
@@ -184,6 +185,7 @@ async fn take(
             biased;
             _ = tick.tick() => {
                 buffer.send();
+                collector.connect().await;
                 collector.send();
             }
             Ok(()) = settings.changed() => {
@@ -235,12 +237,18 @@ struct Buffer {
 impl Buffer {
     fn put(&mut self, settings: &Settings, record: &Record) {
         self.counters.taken.fetch_add(1, Relaxed);
+        // Files are of times that go on.
+        if self.batch.as_ref().is_some_and(|batch| record.time + SET_BACK < batch.newest) {
+            self.send();
+        }
         let batch = self.batch.get_or_insert_with(|| Batch {
             settings: settings.clone(),
             first: record.time,
+            newest: record.time,
             lines: Vec::with_capacity(BATCH),
             records: 0,
         });
+        batch.newest = batch.newest.max(record.time);
         batch.lines.extend(record.line().bytes());
         batch.lines.push(b'\n');
         batch.records += 1;
@@ -261,6 +269,9 @@ impl Buffer {
 /// The collector. Nothing waits for it: what the kernel does not take at once is lost, and counted.
 struct Collector {
     counters: Arc<Counters>,
+    /// Who is to be told.
+    wanted: Option<SocketAddr>,
+    /// None while there is no way to it.
     socket: Option<UdpSocket>,
     exporter: Exporter,
     waiting: Vec<Record>,
@@ -270,18 +281,30 @@ struct Collector {
 
 impl Collector {
     fn new(counters: Arc<Counters>) -> Self {
-        Collector { counters, socket: None, exporter: Exporter::default(), waiting: Vec::new(), fails: false }
+        Collector {
+            counters,
+            wanted: None,
+            socket: None,
+            exporter: Exporter::default(),
+            waiting: Vec::new(),
+            fails: false,
+        }
     }
 
     /// This one from now on; one that stays keeps its numbers.
     async fn set(&mut self, address: Option<SocketAddr>) {
-        let current = self.socket.as_ref().and_then(|socket| socket.peer_addr().ok());
-        if current == address {
+        if self.wanted == address {
             return;
         }
         self.waiting.clear();
         (self.socket, self.exporter, self.fails) = (None, Exporter::default(), false);
-        let Some(address) = address else { return };
+        self.wanted = address;
+        self.connect().await;
+    }
+
+    /// Looks for a way to it, unless there is one: a host that begins may have none yet.
+    async fn connect(&mut self) {
+        let Some(address) = self.wanted.filter(|_| self.socket.is_none()) else { return };
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -294,8 +317,8 @@ impl Collector {
             Ok::<_, std::io::Error>(socket)
         };
         match connected.await {
-            Ok(socket) => self.socket = Some(socket),
-            Err(error) => tracing::error!(collector = %address, %error, "no flows are told to the collector"),
+            Ok(socket) => (self.socket, self.fails) = (Some(socket), false),
+            Err(error) => self.failed(address, &error),
         }
     }
 
@@ -305,25 +328,38 @@ impl Collector {
             if self.waiting.len() >= TOLD_AT_ONCE {
                 self.send();
             }
+        } else if self.wanted.is_some() {
+            self.counters.export_errors.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Says so once.
+    fn failed(&mut self, collector: SocketAddr, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.fails, true) {
+            tracing::warn!(%collector, %error, "flows cannot be told to the collector: each second is a new attempt");
         }
     }
 
     fn send(&mut self) {
-        let Some(socket) = &self.socket else { return };
+        let (Some(socket), Some(collector)) = (&self.socket, self.wanted) else { return };
         let records = std::mem::take(&mut self.waiting);
+        let mut failure = None;
         for message in self.exporter.messages(Instant::now(), SystemTime::now(), &records) {
-            match socket.try_send(&message) {
-                Ok(_) => self.fails = false,
+            match socket.try_send(&message.bytes) {
+                Ok(_) => {
+                    self.counters.exported.fetch_add(message.records, Relaxed);
+                    failure = None;
+                    self.fails = false;
+                }
                 Err(error) => {
                     self.counters.export_errors.fetch_add(1, Relaxed);
-                    if !std::mem::replace(&mut self.fails, true) {
-                        let collector = socket.peer_addr().ok();
-                        tracing::warn!(?collector, %error, "flows cannot be told to the collector");
-                    }
+                    failure = Some(error);
                 }
             }
         }
-        self.counters.exported.fetch_add(records.len() as u64, Relaxed);
+        if let Some(error) = failure {
+            self.failed(collector, &error);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! snapshot   all that decides about a packet, and its bytes                       (pure)
 //! store      the files: each snapshot one, each table of a pool one, none twice    (I/O)
+//! queue      what waits for the disk, and what is left out if it is too slow       (pure)
 //! keeper     the thread that writes them, so that nobody waits for the disk        (I/O)
 //! decide     lets the program's own logic decide by a snapshot                     (pure)
 //! ```
@@ -12,6 +13,7 @@
 mod bytes;
 mod decide;
 mod keeper;
+mod queue;
 mod snapshot;
 mod store;
 

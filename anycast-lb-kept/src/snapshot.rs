@@ -29,7 +29,8 @@ pub struct Snapshot {
     pub version: u32,
     /// The first of a daemon.
     pub beginning: Option<Beginning>,
-    /// With it: when an earlier daemon was last there. Who writes the files knows.
+    /// With it: when an earlier daemon was last there, with all written. Without it: since when something else was
+    /// in force that could not be written. Who writes the files knows.
     pub last_sign: Option<SystemTime>,
     /// `Control::active`.
     pub active: u64,

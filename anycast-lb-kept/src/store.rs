@@ -1,4 +1,6 @@
-//! The files: one for each snapshot, by its time, and one for each table, by its content.
+//! The files: one for each snapshot, by its place in the sequence and its time, and one for each table, by its content.
+//!
+//! The sequence says what came after what, though the clock was set back in between.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -38,15 +40,27 @@ const ALIVE: &str = "alive";
 const SNAPSHOT: &str = ".snapshot";
 const TABLE: &str = ".table";
 const UNFINISHED: &str = ".new";
+/// Its modification time tells since when something is in force that could not be written; 1970: all is written.
+/// It is there from the start, since a full disk would not take it.
+const UNWRITTEN: &str = "unwritten";
 
-/// Nanoseconds since 1970, in twenty digits, so that names sort by time.
-fn snapshot_name(time: SystemTime) -> String {
-    format!("{:020}{SNAPSHOT}", time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
+/// Place in the sequence, and since when.
+type Place = (u64, SystemTime);
+
+/// Sequence and nanoseconds since 1970, in twenty digits each. An earlier release wrote the time alone: place 0.
+fn snapshot_name((sequence, time): Place) -> String {
+    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    match sequence {
+        0 => format!("{time:020}{SNAPSHOT}"),
+        _ => format!("{sequence:020}-{time:020}{SNAPSHOT}"),
+    }
 }
 
-fn snapshot_time(name: &str) -> Option<SystemTime> {
-    let digits = name.strip_suffix(SNAPSHOT).filter(|digits| digits.len() == 20)?;
-    UNIX_EPOCH.checked_add(Duration::from_nanos(digits.parse().ok()?))
+fn snapshot_place(name: &str) -> Option<Place> {
+    let number = |digits: &str| digits.parse::<u64>().ok().filter(|_| digits.len() == 20);
+    let name = name.strip_suffix(SNAPSHOT)?;
+    let (sequence, time) = name.split_once('-').map_or((Some(0), name), |(one, two)| (number(one), two));
+    Some((sequence?, UNIX_EPOCH.checked_add(Duration::from_nanos(number(time)?))?))
 }
 
 fn table_name(id: TableId) -> String {
@@ -64,67 +78,123 @@ struct Known {
     bytes: u64,
 }
 
+/// A table's file.
+struct Kept {
+    bytes: u64,
+    /// So often a snapshot names it.
+    named: usize,
+}
+
 /// The files of one node, for who writes them.
 pub(crate) struct Store {
     directory: PathBuf,
     limits: Limits,
-    snapshots: BTreeMap<SystemTime, Known>,
-    /// With their bytes.
-    tables: HashMap<TableId, u64>,
-    /// When an earlier daemon was last there.
+    snapshots: BTreeMap<Place, Known>,
+    tables: HashMap<TableId, Kept>,
+    /// Of all files.
+    bytes: u64,
+    /// When an earlier daemon was last there, with all written.
     last_sign: Option<SystemTime>,
+    /// The mark is set that something is not written.
+    is_marked: bool,
 }
 
 impl Store {
     /// Makes the directory, or goes on with what is there. What was not finished is removed.
     pub fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let mark = mark(directory);
         let mut store = Store {
             directory: directory.to_owned(),
             limits,
             snapshots: BTreeMap::new(),
             tables: HashMap::new(),
-            last_sign: sign(directory),
+            bytes: 0,
+            last_sign: sign(directory).into_iter().chain(mark).min(),
+            is_marked: mark.is_some(),
         };
+        if !store.is_marked {
+            store.stamp(UNWRITTEN, UNIX_EPOCH)?;
+        }
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
             let bytes = entry.metadata().map(|metadata| metadata.len()).unwrap_or(0);
-            if let Some(time) = snapshot_time(name) {
+            if let Some(place) = snapshot_place(name) {
                 // One that cannot be read says so when it is asked; it needs no table.
                 let tables = read_head(&entry.path()).unwrap_or_default();
-                store.snapshots.insert(time, Known { tables, bytes });
+                store.snapshots.insert(place, Known { tables, bytes });
+                store.bytes += bytes;
             } else if let Some(id) = table_id(name) {
-                store.tables.insert(id, bytes);
+                store.tables.insert(id, Kept { bytes, named: 0 });
+                store.bytes += bytes;
             } else if name.ends_with(UNFINISHED) {
                 fs::remove_file(entry.path())?;
+            }
+        }
+        for id in store.snapshots.values().flat_map(|known| &known.tables) {
+            if let Some(table) = store.tables.get_mut(id) {
+                table.named += 1;
             }
         }
         Ok(store)
     }
 
-    /// Keeps `snapshot`, its tables first, so that one that is there is whole.
-    pub fn put(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+    /// Keeps `snapshot`, its tables first, so that one that is there is whole. Since `unknown` something else was
+    /// in force that is not kept.
+    pub fn put(&mut self, snapshot: &Snapshot, unknown: Option<SystemTime>) -> io::Result<()> {
         let ids: Vec<TableId> = snapshot.tables().map(Table::id).collect();
-        for (table, id) in snapshot.tables().zip(&ids) {
-            if !self.tables.contains_key(id) {
-                let bytes: &[u8] = bytemuck::cast_slice(&table.slots);
-                self.write(&table_name(*id), bytes)?;
-                self.tables.insert(*id, bytes.len() as u64);
+        let last_sign = if snapshot.beginning.is_some() { self.last_sign } else { unknown };
+        let bytes = Snapshot { last_sign, ..snapshot.clone() }.to_bytes();
+        let new: HashMap<TableId, &[u8]> = snapshot
+            .tables()
+            .zip(&ids)
+            .filter(|(_, id)| !self.tables.contains_key(*id))
+            .map(|(table, id)| (*id, bytemuck::cast_slice(&table.slots)))
+            .collect();
+        let more = bytes.len() + new.values().map(|bytes| bytes.len()).sum::<usize>();
+        self.make_room(snapshot.time, &ids, more as u64, 1);
+        for (id, bytes) in new {
+            self.write(&table_name(id), bytes)?;
+            self.tables.insert(id, Kept { bytes: bytes.len() as u64, named: 0 });
+            self.bytes += bytes.len() as u64;
+        }
+        let sequence = self.snapshots.last_key_value().map_or(0, |((last, _), _)| *last).saturating_add(1);
+        let place = (sequence, snapshot.time);
+        self.write(&snapshot_name(place), &bytes)?;
+        for id in &ids {
+            if let Some(table) = self.tables.get_mut(id) {
+                table.named += 1;
             }
         }
-        let last_sign = self.last_sign.filter(|_| snapshot.beginning.is_some());
-        let bytes = Snapshot { last_sign, ..snapshot.clone() }.to_bytes();
-        self.write(&snapshot_name(snapshot.time), &bytes)?;
-        self.snapshots.insert(snapshot.time, Known { tables: ids, bytes: bytes.len() as u64 });
-        self.forget(snapshot.time)
+        self.bytes += bytes.len() as u64;
+        self.snapshots.insert(place, Known { tables: ids, bytes: bytes.len() as u64 });
+        // What was in force until now may go, too.
+        self.make_room(snapshot.time, &[], 0, 0);
+        if self.is_marked {
+            self.stamp(UNWRITTEN, UNIX_EPOCH)?;
+            self.is_marked = false;
+        }
+        Ok(())
+    }
+
+    /// Since `since` something is in force that could not be written.
+    pub fn unwritten(&mut self, since: SystemTime) -> io::Result<()> {
+        self.is_marked = true;
+        self.stamp(UNWRITTEN, since)
     }
 
     /// A daemon is there.
     pub fn alive(&self, now: SystemTime) -> io::Result<()> {
-        let path = self.directory.join(ALIVE);
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?.set_modified(now)
+        self.stamp(ALIVE, now)
+    }
+
+    /// Gives an empty file this time.
+    fn stamp(&self, name: &str, time: SystemTime) -> io::Result<()> {
+        let path = self.directory.join(name);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        file.set_modified(time)
     }
 
     /// Replaces a file, so that the old or the new one is there.
@@ -144,37 +214,54 @@ impl Store {
         written
     }
 
-    /// Removes what is too old or too much, the oldest first. What is in force stays.
-    fn forget(&mut self, now: SystemTime) -> io::Result<()> {
+    /// Removes what is too old, or too much beside `more` bytes and `number` snapshots that are to come, the oldest
+    /// first. What is in force stays, and the tables `wanted`. What cannot be removed keeps nothing from being
+    /// written: the next time is another attempt.
+    fn make_room(&mut self, now: SystemTime, wanted: &[TableId], more: u64, number: usize) {
+        if let Err(error) = self.forget(now, wanted, more, number) {
+            tracing::warn!(directory = %self.directory.display(), %error, "old tables cannot be removed");
+        }
+    }
+
+    fn forget(&mut self, now: SystemTime, wanted: &[TableId], more: u64, number: usize) -> io::Result<()> {
+        let wanted: HashSet<TableId> = wanted.iter().copied().collect();
+        // Left over by a snapshot that could not be written.
+        let unnamed = self.tables.iter().filter(|(id, table)| table.named == 0 && !wanted.contains(*id));
+        for id in unnamed.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.remove_table(id)?;
+        }
         let oldest_wanted = now.checked_sub(self.limits.age).unwrap_or(UNIX_EPOCH);
-        while self.snapshots.len() > 1 {
-            // It was in force until the next one was.
-            let until = self.snapshots.keys().nth(1).copied().unwrap_or(now);
-            let is_too_old = until < oldest_wanted;
-            let is_too_much = self.snapshots.len() > self.limits.number || self.bytes() > self.limits.bytes;
-            if !is_too_old && !is_too_much {
+        // Each was in force until the next one was, or one that came still later, to which the clock was set back.
+        let mut until = now;
+        let mut old = Vec::with_capacity(self.snapshots.len());
+        for place in self.snapshots.keys().rev() {
+            old.push((*place, until));
+            until = until.min(place.1);
+        }
+        // The last one is in force.
+        for (place, until) in old.into_iter().skip(1).rev() {
+            let is_too_much =
+                self.snapshots.len() + number > self.limits.number || self.bytes + more > self.limits.bytes;
+            if until >= oldest_wanted && !is_too_much {
                 break;
             }
-            let Some((time, _)) = self.snapshots.pop_first() else { break };
-            remove(&self.directory.join(snapshot_name(time)))?;
-            self.drop_tables()?;
+            remove(&self.directory.join(snapshot_name(place)))?;
+            let Some(known) = self.snapshots.remove(&place) else { continue };
+            self.bytes -= known.bytes;
+            for id in known.tables {
+                let Some(table) = self.tables.get_mut(&id) else { continue };
+                table.named -= 1;
+                if table.named == 0 && !wanted.contains(&id) {
+                    self.remove_table(id)?;
+                }
+            }
         }
-        self.drop_tables()
+        Ok(())
     }
 
-    fn bytes(&self) -> u64 {
-        self.snapshots.values().map(|known| known.bytes).chain(self.tables.values().copied()).sum()
-    }
-
-    /// Removes tables that no snapshot names.
-    fn drop_tables(&mut self) -> io::Result<()> {
-        let named: HashSet<TableId> =
-            self.snapshots.values().flat_map(|known| known.tables.clone()).collect();
-        let unnamed: Vec<TableId> = self.tables.keys().filter(|id| !named.contains(*id)).copied().collect();
-        for id in unnamed {
-            remove(&self.directory.join(table_name(id)))?;
-            self.tables.remove(&id);
-        }
+    fn remove_table(&mut self, id: TableId) -> io::Result<()> {
+        remove(&self.directory.join(table_name(id)))?;
+        self.bytes -= self.tables.remove(&id).map_or(0, |table| table.bytes);
         Ok(())
     }
 }
@@ -191,6 +278,12 @@ fn sign(directory: &Path) -> Option<SystemTime> {
     fs::metadata(directory.join(ALIVE)).and_then(|metadata| metadata.modified()).ok()
 }
 
+/// Since when something is not written.
+fn mark(directory: &Path) -> Option<SystemTime> {
+    let modified = fs::metadata(directory.join(UNWRITTEN)).and_then(|metadata| metadata.modified());
+    modified.ok().filter(|time| *time > UNIX_EPOCH)
+}
+
 fn read_head(path: &Path) -> Option<Vec<TableId>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(HEAD).read_to_end(&mut bytes).ok()?;
@@ -204,16 +297,16 @@ pub struct Then {
     pub snapshot: Snapshot,
     /// When it was replaced; none: it has not been.
     pub until: Option<SystemTime>,
-    /// No daemon was there at the moment that is asked for.
+    /// It is not known whether it was still in force at the moment that is asked for.
     pub gap: Option<Gap>,
 }
 
-/// A time without a daemon.
+/// A time without a daemon, or with one that could not write what it put in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// When the last one was there.
+    /// When the last one was there, with all written.
     pub since: SystemTime,
-    /// When the next one began; none: there is none.
+    /// When the next one began; none: there is none, or the same one went on.
     pub until: Option<SystemTime>,
     /// The next one found nothing in force: for a part of this time, perhaps all of it, nothing was.
     pub lost: bool,
@@ -249,41 +342,47 @@ pub fn at(directory: &Path, time: SystemTime) -> Result<Then, NotKept> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(NotKept::Before(None)),
         Err(e) => return Err(e.into()),
     };
-    let mut times: Vec<SystemTime> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
     for name in names {
-        times.extend(name?.file_name().to_str().and_then(snapshot_time));
+        places.extend(name?.file_name().to_str().and_then(snapshot_place));
     }
-    times.sort_unstable();
-    let after = times.partition_point(|kept| *kept <= time);
-    let Some(here) = after.checked_sub(1).map(|i| times[i]) else {
-        return Err(NotKept::Before(times.first().copied()));
+    places.sort_unstable();
+    // The last that had begun: where the clock was set back there may be several.
+    let Some(here) = places.iter().rposition(|(_, since)| *since <= time) else {
+        return Err(NotKept::Before(places.iter().map(|(_, since)| *since).min()));
     };
-    let next = times.get(after).copied();
-    let snapshot = read(directory, here)?;
+    let (place, later) = (places[here], &places[here + 1..]);
+    let until = later.iter().map(|(_, since)| *since).min();
+    let snapshot = read(directory, place)?;
     // A daemon that begins puts its tables in force anew.
-    let following = next.and_then(|next| read(directory, next).ok());
-    let alive = sign(directory);
+    let following = later.first().and_then(|next| read(directory, *next).ok());
     let gap = match following {
-        Some(Snapshot { beginning: Some(beginning), last_sign, time: until, .. }) => {
-            let since = last_sign.unwrap_or(here).max(here);
+        Some(Snapshot { beginning: Some(beginning), last_sign, .. }) => {
+            let since = last_sign.unwrap_or(place.1).max(place.1);
             let lost = beginning == Beginning::Fresh;
-            (time > since).then_some(Gap { since, until: Some(until), lost })
+            (time > since).then_some(Gap { since, until, lost })
         }
+        Some(Snapshot { last_sign: Some(unknown), .. }) => unkept(unknown.max(place.1), time),
         Some(_) => None,
-        None => alive.filter(|alive| next.is_none() && time > *alive + SILENCE).map(|since| Gap {
-            since,
-            until: None,
-            lost: false,
+        None if until.is_some() => None,
+        None => mark(directory).and_then(|unknown| unkept(unknown.max(place.1), time)).or_else(|| {
+            let silent = sign(directory).filter(|alive| time > *alive + SILENCE);
+            silent.map(|since| Gap { since, until: None, lost: false })
         }),
     };
-    Ok(Then { snapshot, until: next, gap })
+    Ok(Then { snapshot, until, gap })
+}
+
+/// A daemon was there that could not write what it put in force since then.
+fn unkept(since: SystemTime, time: SystemTime) -> Option<Gap> {
+    (time >= since).then_some(Gap { since, until: None, lost: false })
 }
 
 /// A daemon gives a sign more often than this.
 const SILENCE: Duration = Duration::from_secs(30);
 
-fn read(directory: &Path, time: SystemTime) -> Result<Snapshot, NotKept> {
-    let name = snapshot_name(time);
+fn read(directory: &Path, place: Place) -> Result<Snapshot, NotKept> {
+    let name = snapshot_name(place);
     let bytes = read_file(&directory.join(&name))?;
     let table = |id| {
         let bytes = read_file(&directory.join(table_name(id))).ok()?;

@@ -73,6 +73,7 @@ fn read(messages: &[Vec<u8>], fields: &[&str]) -> Vec<Vec<String>> {
 #[test]
 fn wireshark_reads_every_value_without_complaint() {
     let messages = Exporter::default().messages(Instant::now(), record().time, &records());
+    let messages: Vec<Vec<u8>> = messages.into_iter().map(|message| message.bytes).collect();
     let domain = domain("fra1-lb1").to_string();
     let names = ["fra1-lb1"; 5].join(",");
     let expected = [
@@ -116,6 +117,9 @@ fn messages_are_short_count_records_and_tell_templates_again() {
     let now = Instant::now();
     let records: Vec<Record> = std::iter::repeat_with(record).take(100).collect();
     let first = exporter.messages(now, record().time, &records);
+    assert_eq!(first.iter().map(|message| message.records).sum::<u64>(), 100);
+    assert!(first[0].records == 0 && first[1..].iter().all(|message| message.records > 0));
+    let first: Vec<Vec<u8>> = first.into_iter().map(|message| message.bytes).collect();
     assert!(first.iter().all(|message| message.len() <= MAX_MESSAGE) && first.len() > 5);
     let number =
         |at: std::ops::Range<usize>, message: &Vec<u8>| u32::from_be_bytes(message[at].try_into().unwrap());
@@ -132,9 +136,9 @@ fn messages_are_short_count_records_and_tell_templates_again() {
     }
     assert_eq!(sent, 100);
     let later = exporter.messages(now + TEMPLATES_EVERY / 2, record().time, &records[..1]);
-    assert_eq!((later.len(), number(8..12, &later[0])), (1, 100));
+    assert_eq!((later.len(), number(8..12, &later[0].bytes)), (1, 100));
     let much_later = exporter.messages(now + TEMPLATES_EVERY, record().time, &records[..1]);
-    assert_eq!((much_later.len(), number(8..12, &much_later[0])), (2, 101));
+    assert_eq!((much_later.len(), number(8..12, &much_later[0].bytes)), (2, 101));
     assert!(exporter.messages(now, record().time, &[]).is_empty());
 }
 

@@ -88,8 +88,48 @@ fn what_is_no_line_of_ours_does_not_matter() {
     bytes.extend(b"\n\xff\xfe\n\n{}\n");
     bytes.extend(format!("{line}\n{}\n{line}\n{}", &line[..40], &line[..50]).bytes());
     fs::write(&path, bytes).unwrap();
-    let found = search_files(&[path], &Filter::default(), bounds(10)).unwrap();
-    assert_eq!(found, Found { records: vec![record(), record()], older: None });
+    let found = search_files(std::slice::from_ref(&path), &Filter::default(), bounds(10)).unwrap();
+    // The long one, what is no text, what is no record, and two that are cut short.
+    assert_eq!(found, Found { records: vec![record(), record()], older: None, unread: 5 });
+    let flows = vec!["tcp 192.0.2.9:5 203.0.113.1:443".parse().unwrap()];
+    let found = search_files(&[path], &Filter { flows, ..Filter::default() }, bounds(10)).unwrap();
+    assert_eq!(
+        found,
+        Found { records: Vec::new(), older: None, unread: 4 },
+        "what has not the word is not read"
+    );
+}
+
+#[test]
+fn all_are_found_although_the_clock_was_set_back() {
+    let place = TempDir::new().unwrap();
+    let mut files = Files::new(place.path().to_owned(), 1 << 22);
+    // It begins ahead, is set right, goes on until long after, and is set back once more.
+    let times = (500_000..600_000).step_by(100).chain((100_000..900_000).step_by(200));
+    let times: Vec<u64> = times.chain((300_000..310_000).step_by(100)).collect();
+    for (n, time) in (0..).zip(&times) {
+        let record = Record { time: at(*time), bytes: n, ..record() };
+        files.write(record.time, format!("{}\n", record.line()).as_bytes()).unwrap();
+    }
+    assert!(files::list(place.path()).unwrap().len() > 5);
+    for (since, until) in
+        [(0, 999_000), (0, 450_000), (550_000, 560_000), (305_000, 305_100), (650_000, 800_000)]
+    {
+        let mut filter = Filter { since: Some(at(since)), until: Some(at(until)), ..Filter::default() };
+        let mut all = HashSet::new();
+        loop {
+            let found = search_directory(place.path(), &filter, bounds(300)).unwrap();
+            assert!(found.records.is_sorted_by_key(|record| record.time));
+            all.extend(found.records.iter().map(|record| record.bytes));
+            match found.older {
+                Some(older) => filter.until = Some(older),
+                None => break,
+            }
+        }
+        let wanted: HashSet<u32> =
+            (0..).zip(&times).filter(|(_, time)| (since..=until).contains(*time)).map(|(n, _)| n).collect();
+        assert!(all == wanted, "{since} {until}: {} of {}", all.len(), wanted.len());
+    }
 }
 
 #[test]

@@ -127,6 +127,82 @@ fn ports_that_are_used_again_are_another_flow() {
     assert_eq!(tell(again.to_vec()).len(), 1);
 }
 
+/// Begin and end of each story, and who had it.
+fn outline(records: &[Record]) -> Vec<(Option<SystemTime>, Option<SystemTime>, Option<String>)> {
+    let of = |story: Story| (story.begin, story.end, story.served.and_then(|served| served.node));
+    tell(records.to_vec()).into_iter().map(of).collect()
+}
+
+#[test]
+fn on_one_node_the_next_connection_may_follow_at_once() {
+    let expected = |end, begin| {
+        vec![
+            (Some(at(0)), end, Some("b11".to_owned())),
+            (Some(at(begin)), Some(at(begin + 100)), Some("b12".into())),
+        ]
+    };
+    let second = |begin| {
+        [
+            sent(begin, "lb1", Some(Event::Begin), 12),
+            at_backend(begin + 1, "b12", Some(Event::Begin), 2, None),
+            sent(begin + 100, "lb1", Some(Event::End), 12),
+        ]
+    };
+    let first = [sent(0, "lb1", Some(Event::Begin), 11), at_backend(1, "b11", Some(Event::Begin), 2, None)];
+    let ended = [first.as_slice(), &[sent(100, "lb1", Some(Event::End), 11)], &second(120)].concat();
+    assert_eq!(outline(&ended), expected(Some(at(100)), 120));
+    // Nobody said that it ends, but it was open.
+    let lost = [first.as_slice(), &[sent(1000, "lb1", None, 11)], &second(60_000)].concat();
+    assert_eq!(outline(&lost), expected(None, 60_000));
+    // The same SYN by another node, whose clock is behind, and the end of the first by a third, are none.
+    let by_others = [
+        sent(0, "lb1", Some(Event::Begin), 11),
+        sent(10, "lb2", Some(Event::Begin), 11),
+        sent(20, "lb1", Some(Event::End), 11),
+        sent(30, "lb2", Some(Event::End), 11),
+        sent(300, "lb3", Some(Event::Begin), 11),
+    ];
+    assert_eq!(tell(by_others.to_vec()).len(), 1);
+}
+
+#[test]
+fn a_clock_may_differ_by_half_a_second_and_no_more() {
+    for (behind, is_right) in [(500, true), (501, false)] {
+        let records = [
+            sent(0, "lb1", Some(Event::Begin), 11),
+            sent(10, "lb1", Some(Event::End), 11),
+            sent(5000, "lb1", Some(Event::Begin), 12),
+            at_backend(5000 - behind, "b12", Some(Event::Begin), 2, None),
+        ];
+        let stories = tell(records.to_vec());
+        assert_eq!(stories.len(), 2);
+        assert_eq!(stories[1].backends.len() == 1, is_right, "{behind}");
+    }
+    // Where less is between two, half of it.
+    let records = [
+        sent(0, "lb1", Some(Event::Begin), 11),
+        sent(10, "lb1", Some(Event::End), 11),
+        at_backend(59, "b11", Some(Event::End), 2, None),
+        at_backend(60, "b12", Some(Event::Begin), 2, None),
+        sent(110, "lb1", Some(Event::Begin), 12),
+    ];
+    let nodes: Vec<_> =
+        tell(records.to_vec()).into_iter().map(|story| story.backends[0].node.clone()).collect();
+    assert_eq!(nodes, ["b11", "b12"]);
+}
+
+#[test]
+fn what_has_neither_beginning_nor_end_is_another_flow_after_a_pause() {
+    let udp = |time, backend| Record { protocol: 17, tcp_flags: 0, ..sent(time, "lb1", None, backend) };
+    let records = [udp(0, 11), udp(180_000, 11), udp(360_001, 12), udp(400_000, 12)];
+    let firsts: Vec<_> =
+        tell(records.to_vec()).iter().map(|s| (s.first, s.served.clone().unwrap().backend)).collect();
+    assert_eq!(firsts, [(at(0), Some(host(11))), (at(360_001), Some(host(12)))]);
+    // A connection may be silent for hours.
+    let tcp = [0, 10_000_000].map(|time| sent(time, "lb1", None, 11));
+    assert_eq!(tell(tcp.to_vec()).len(), 1);
+}
+
 #[test]
 fn records_that_come_twice_count_once_and_a_story_travels() {
     let records = [sent(0, "lb1", Some(Event::Begin), 11), at_backend(1, "b11", None, 2, Some(12))];

@@ -116,3 +116,58 @@ async fn a_collector_is_told_and_one_that_is_away_harms_nobody() {
     assert!(log.counts().export_errors > 0, "{:?}", log.counts());
     assert_eq!(log.counts().written, 23);
 }
+
+#[tokio::test]
+async fn what_is_not_sent_does_not_count_as_told() {
+    let place = TempDir::new().unwrap();
+    let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let ipfix = gone.local_addr().ok();
+    drop(gone);
+    let (sender, records) = mpsc::channel(16);
+    let (log, _task) = FlowLog::start(Some(Settings { ipfix, ..settings(place.path()) }), records);
+    // The refusal of one message is the error of the next.
+    for _ in 0..20 {
+        sender.send(record()).await.unwrap();
+        log.flush().await;
+    }
+    let counts = log.counts();
+    assert!(counts.export_errors > 0 && counts.exported < 20, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_way_to_the_collector_that_comes_later_is_taken() {
+    let counters = Arc::new(Counters::default());
+    let mut collector = Collector::new(counters.clone());
+    // There is no such interface.
+    let nowhere = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 4739, 0, u32::MAX - 1);
+    collector.set(Some(nowhere.into())).await;
+    assert!(collector.socket.is_none() && collector.wanted.is_some());
+    collector.put(record());
+    assert_eq!(counters.export_errors.load(Relaxed), 1, "what is lost meanwhile counts");
+    // As if the way had come.
+    let there = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    collector.wanted = there.local_addr().ok();
+    collector.connect().await;
+    collector.put(record());
+    collector.send();
+    assert_eq!((counters.exported.load(Relaxed), counters.export_errors.load(Relaxed)), (1, 1));
+    assert!(there.recv(&mut [0; 2048]).await.unwrap() > 16);
+}
+
+#[test]
+fn a_clock_that_is_set_back_cuts_a_batch() {
+    let (work, taken) = blocking::sync_channel(8);
+    let mut buffer = Buffer { work, counters: Arc::default(), batch: None };
+    let now = record().time;
+    for (back, n) in [(0, 1), (4, 2), (3600, 3), (3600, 4)] {
+        let time = now - Duration::from_secs(back);
+        buffer.put(&settings(Path::new("/nonexistent")), &Record { time, bytes: n, ..record() });
+    }
+    buffer.send();
+    drop(buffer);
+    let numbers = taken.into_iter().map(|work| match work {
+        Work::Write(batch) => (batch.first, batch.records),
+        Work::Tell(_) => unreachable!("nobody asked"),
+    });
+    assert_eq!(numbers.collect::<Vec<_>>(), [(now, 2), (now - Duration::from_secs(3600), 2)]);
+}

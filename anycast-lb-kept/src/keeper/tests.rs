@@ -96,11 +96,67 @@ fn a_disk_that_refuses_keeps_nobody_waiting() {
     let directory = place.path().join("tables");
     std::fs::write(&directory, "in the way").unwrap();
     let keeper = Keeper::start(directory.clone(), Limits::default()).unwrap();
-    keeper.in_force(snapshot(1, &[1, 2]));
+    let beginning = Some(crate::Beginning::Fresh);
+    keeper.in_force(Snapshot { beginning, ..snapshot(1, &[1, 2]) });
     keeper.settle(PATIENCE);
     assert_eq!(keeper.counts(), KeeperCounts { written: 0, lost: 1 });
     std::fs::remove_file(&directory).unwrap();
     keeper.in_force(snapshot(2, &[1, 2]));
     drop(keeper);
-    assert_eq!(store::at(&directory, at(2)).unwrap().snapshot, snapshot(2, &[1, 2]));
+    let kept = store::at(&directory, at(2)).unwrap().snapshot;
+    assert_eq!(
+        kept,
+        Snapshot { beginning, ..snapshot(2, &[1, 2]) },
+        "what it said of its beginning is not lost"
+    );
+}
+
+#[test]
+fn what_a_disk_refused_is_written_when_it_does_no_more() {
+    let place = TempDir::new().unwrap();
+    let keeper = Keeper::start(place.path().to_owned(), Limits::default()).unwrap();
+    keeper.in_force(snapshot(1, &[1, 2]));
+    keeper.settle(PATIENCE);
+    // The table of the next one, and of the one after, finds something in its way.
+    let in_the_way = snapshot(2, &[2, 2]).tables().next().map(|table| {
+        let [one, two] = table.id();
+        place.path().join(format!("{one:016x}{two:016x}.table.new"))
+    });
+    let in_the_way = in_the_way.unwrap();
+    std::fs::create_dir(&in_the_way).unwrap();
+    keeper.in_force(snapshot(2, &[2, 2]));
+    keeper.in_force(snapshot(4, &[2, 2]));
+    keeper.settle(PATIENCE);
+    assert_eq!(keeper.counts(), KeeperCounts { written: 1, lost: 2 });
+    let then = |time| store::at(place.path(), at(time)).unwrap();
+    assert_eq!((then(1).gap, then(3).gap.map(|gap| gap.since)), (None, Some(at(2))), "it is not known");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    // Nothing else is put in force.
+    let deadline = Instant::now() + PATIENCE;
+    while keeper.counts().written == 1 {
+        assert!(Instant::now() < deadline, "there is no other attempt");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    keeper.settle(PATIENCE);
+    assert_eq!(keeper.counts(), KeeperCounts { written: 2, lost: 2 });
+    let kept = then(5);
+    assert_eq!((kept.snapshot.time, kept.gap), (at(4), None));
+    assert_eq!(then(3).gap.map(|gap| gap.since), Some(at(2)), "nor is it now");
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_hide_what_is_in_force() {
+    let place = TempDir::new().unwrap();
+    let keeper = Keeper::start(place.path().to_owned(), Limits::default()).unwrap();
+    let ahead = SystemTime::now() + Duration::from_secs(3600);
+    keeper.in_force(Snapshot { time: ahead, ..snapshot(1, &[1, 2]) });
+    let mut members = snapshot(1, &[1, 2]).members;
+    members[1].1.mtu = 1400;
+    keeper.settle(PATIENCE);
+    assert!(store::at(place.path(), SystemTime::now()).is_ok());
+    let changed = SystemTime::now() - Duration::from_millis(1);
+    keeper.members(changed, members.clone());
+    keeper.settle(PATIENCE);
+    let then = store::at(place.path(), SystemTime::now()).unwrap();
+    assert_eq!((then.snapshot.time, then.snapshot.members), (changed, members));
 }

@@ -50,9 +50,12 @@ async fn search(api: &Api, question: QueryLog) -> Result<LogRecords, Failure> {
     let bounds = Bounds { records: limit, deadline: Instant::now() + SEARCH_TIME };
     let shown = directory.display().to_string();
     let found = tokio::task::spawn_blocking(move || search_directory(&directory, &filter, bounds)).await;
-    let Found { records, older } = found
+    let Found { records, older, unread } = found
         .map_err(|_| Failure::unavailable())?
         .map_err(|e| Failure::new(Code::Io, format!("the flow log in {shown}: {e}")))?;
+    if unread > 0 {
+        tracing::info!(directory = %shown, unread, "lines of the flow log cannot be read: a search leaves them out");
+    }
     Ok(LogRecords { node, enabled: true, records, older: older.map(stamp) })
 }
 
