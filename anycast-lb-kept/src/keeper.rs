@@ -53,9 +53,18 @@ impl Keeper {
     /// # Errors
     /// No thread can be made.
     pub fn start(directory: PathBuf, limits: Limits) -> std::io::Result<Self> {
+        Self::start_by(SystemTime::now, directory, limits)
+    }
+
+    fn start_by(
+        clock: impl Fn() -> SystemTime + Send + 'static,
+        directory: PathBuf,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
         let work: Arc<Queue> = Arc::default();
         let counters: Arc<Counters> = Arc::default();
         let mut writer = Writer {
+            clock,
             directory,
             limits,
             store: None,
@@ -107,7 +116,9 @@ impl Drop for Keeper {
     }
 }
 
-struct Writer {
+struct Writer<C> {
+    /// Tells the time of day.
+    clock: C,
     directory: PathBuf,
     limits: Limits,
     store: Option<Store>,
@@ -124,7 +135,7 @@ struct Writer {
     fails: bool,
 }
 
-impl Writer {
+impl<C: Fn() -> SystemTime> Writer<C> {
     fn run(&mut self, work: &Queue) {
         let mut sign = Instant::now();
         loop {
@@ -133,7 +144,7 @@ impl Writer {
                 Some(Work::InForce { snapshot, unknown }) => self.put_in_force(snapshot, unknown),
                 Some(Work::Members(time, members)) => self.follow(time, members),
                 Some(Work::Settle(done)) => {
-                    if self.unsettled.is_some() || self.unwritten.is_some() {
+                    if self.unsettled.is_some() || self.is_due() {
                         self.write();
                     }
                     self.sign();
@@ -145,10 +156,8 @@ impl Writer {
             }
             let now = Instant::now();
             let is_time = now >= sign;
-            // Where the clock was set back, what is in force is so from now on, as this clock goes.
-            let is_ahead = self.latest.as_ref().is_some_and(|latest| latest.time > SystemTime::now());
             let is_settled = self.unsettled.is_some_and(|since| now >= since + SETTLING);
-            if is_settled || is_time && (is_ahead || self.unwritten.is_some()) {
+            if is_settled || is_time && self.is_due() {
                 self.write();
             }
             if is_time {
@@ -160,6 +169,12 @@ impl Writer {
             self.write();
         }
         self.sign();
+    }
+
+    /// What is in force is not written yet, or the clock was set back: then it is so from now on, as this clock goes.
+    fn is_due(&self) -> bool {
+        let is_ahead = self.latest.as_ref().is_some_and(|latest| latest.time > (self.clock)());
+        is_ahead || self.unwritten.is_some()
     }
 
     fn put_in_force(&mut self, mut snapshot: Box<Snapshot>, unknown: Option<SystemTime>) {
@@ -190,7 +205,9 @@ impl Writer {
     fn write(&mut self) {
         self.unsettled = None;
         let Some(latest) = &mut self.latest else { return };
-        latest.time = latest.time.min(SystemTime::now());
+        let now = (self.clock)();
+        latest.time = latest.time.min(now);
+        self.unwritten = self.unwritten.map(|since| since.min(now));
         let unknown = self.unwritten.filter(|since| *since < latest.time);
         let written = match &mut self.store {
             Some(store) => store.put(latest, unknown),
@@ -224,7 +241,7 @@ impl Writer {
     fn sign(&mut self) {
         let Some(store) = &mut self.store else { return };
         let signed = match self.unwritten {
-            None => store.alive(SystemTime::now()),
+            None => store.alive((self.clock)()),
             Some(since) => store.unwritten(since),
         };
         if let Err(error) = signed {

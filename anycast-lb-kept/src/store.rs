@@ -172,9 +172,8 @@ impl Store {
         self.snapshots.insert(place, Known { tables: ids, bytes: bytes.len() as u64 });
         // What was in force until now may go, too.
         self.make_room(snapshot.time, &[], 0, 0);
-        if self.is_marked {
-            self.stamp(UNWRITTEN, UNIX_EPOCH)?;
-            self.is_marked = false;
+        if let Err(error) = self.all_is_written() {
+            tracing::debug!(%error, "it cannot be said that all is written: the next sign does");
         }
         Ok(())
     }
@@ -185,9 +184,18 @@ impl Store {
         self.stamp(UNWRITTEN, since)
     }
 
-    /// A daemon is there.
-    pub fn alive(&self, now: SystemTime) -> io::Result<()> {
+    /// A daemon is there, and all is written.
+    pub fn alive(&mut self, now: SystemTime) -> io::Result<()> {
+        self.all_is_written()?;
         self.stamp(ALIVE, now)
+    }
+
+    fn all_is_written(&mut self) -> io::Result<()> {
+        if self.is_marked {
+            self.stamp(UNWRITTEN, UNIX_EPOCH)?;
+            self.is_marked = false;
+        }
+        Ok(())
     }
 
     /// Gives an empty file this time.

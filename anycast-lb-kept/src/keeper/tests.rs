@@ -147,16 +147,25 @@ fn what_a_disk_refused_is_written_when_it_does_no_more() {
 #[test]
 fn a_clock_that_was_ahead_does_not_hide_what_is_in_force() {
     let place = TempDir::new().unwrap();
-    let keeper = Keeper::start(place.path().to_owned(), Limits::default()).unwrap();
-    let ahead = SystemTime::now() + Duration::from_secs(3600);
-    keeper.in_force(Snapshot { time: ahead, ..snapshot(1, &[1, 2]) });
+    let seconds = Arc::new(AtomicU64::new(1000));
+    let told = seconds.clone();
+    let clock = move || at(told.load(Relaxed));
+    let keeper = Keeper::start_by(clock, place.path().to_owned(), Limits::default()).unwrap();
+    keeper.in_force(snapshot(990, &[1, 2]));
+    keeper.settle(PATIENCE);
+    // What is new after the clock was set back is so from then on.
+    seconds.store(500, Relaxed);
     let mut members = snapshot(1, &[1, 2]).members;
     members[1].1.mtu = 1400;
+    keeper.members(at(490), members.clone());
     keeper.settle(PATIENCE);
-    assert!(store::at(place.path(), SystemTime::now()).is_ok());
-    let changed = SystemTime::now() - Duration::from_millis(1);
-    keeper.members(changed, members.clone());
+    let then = store::at(place.path(), at(500)).unwrap();
+    assert_eq!((then.snapshot.time, then.snapshot.members, then.until), (at(490), members, None));
+    // So is what is not.
+    seconds.store(100, Relaxed);
     keeper.settle(PATIENCE);
-    let then = store::at(place.path(), SystemTime::now()).unwrap();
-    assert_eq!((then.snapshot.time, then.snapshot.members), (changed, members));
+    for time in [100, 490, 990] {
+        assert_eq!(store::at(place.path(), at(time)).unwrap().snapshot.time, at(100));
+    }
+    assert_eq!(keeper.counts(), KeeperCounts { written: 3, lost: 0 });
 }

@@ -145,6 +145,17 @@ fn what_is_put_last_stays_whatever_the_clock_says() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_for_a_while_keeps_nothing_from_being_forgotten() {
+    let place = TempDir::new().unwrap();
+    let age = Limits { age: Duration::from_secs(150), ..Limits::default() };
+    for time in [100, 2000, 500, 700] {
+        Store::open(place.path(), age).unwrap().put(&snapshot(time, &[1, 2]), None).unwrap();
+    }
+    // The one of 100 was in force until 500, and the one of 2000 as well, as clocks went.
+    assert_eq!((files(&place, SNAPSHOT), found(&place, at(2000))), (2, Some(at(700))));
+}
+
+#[test]
 fn files_of_an_earlier_release_come_first() {
     let place = TempDir::new().unwrap();
     Store::open(place.path(), Limits::default()).unwrap().put(&snapshot(1, &[1, 2]), None).unwrap();

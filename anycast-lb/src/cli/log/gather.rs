@@ -45,6 +45,8 @@ pub(super) struct Gathered {
     off: BTreeSet<String>,
     /// There is more than was asked for.
     more: bool,
+    /// Lines of files that cannot be read.
+    unread: u64,
 }
 
 /// What one question to one source has come to.
@@ -107,6 +109,8 @@ impl Source {
                     CliError::failed("io", format!("{}: {error}", path.display()), None)
                 })?;
                 gathered.more |= found.older.is_some();
+                // All of them are gone through anew by each question.
+                gathered.unread = gathered.unread.max(found.unread);
                 return Ok(found.records);
             }
             Source::Hosts(hosts) => hosts,
@@ -185,6 +189,9 @@ impl Gathered {
             |text: String| drop(writeln!(anstream::stderr(), "{yellow}note:{yellow:#} {}", printable(&text)));
         if self.more {
             note("there is more: narrow the time by --since and --until, or raise --limit".to_owned());
+        }
+        if self.unread > 0 {
+            note(format!("{} lines cannot be read and are left out: a crash cuts lines short", self.unread));
         }
         if !self.off.is_empty() {
             let nodes: Vec<&str> = self.off.iter().map(String::as_str).collect();
