@@ -53,7 +53,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         roles: Roles::Both,
         labels: &["what"],
-        help: "What went wrong with the flow log; what is write (a write to a file) or export (a message to the collector).",
+        help: "What went wrong with the flow log; what is write (a write to a file) or export (a message to the collector that could not be sent, or a record while there is no way there).",
         read: |facts, out| {
             out.put(&[&"write"], facts.flow_log.errors);
             out.put(&[&"export"], facts.flow_log.export_errors);
