@@ -67,16 +67,6 @@ const CASES: &[Case] = &[
         "backend web 10.0.0.11 changed: state active -> draining",
         "command",
     ),
-    (
-        "an addition",
-        |b| {
-            b.order(1, add(13));
-            // In force when the way there is known.
-            b.next_hop(13);
-        },
-        "backend web 10.0.0.13 added",
-        "command",
-    ),
     ("a reload of nothing new", |b| b.order(1, Change::Reload), "nothing changes", "reload"),
     ("a refused change", |b| b.order_with(1, drain(11), Some(99), false), "change refused: ", "command"),
     (
@@ -135,6 +125,18 @@ fn each_thing_that_happens_is_one_line_with_its_cause() {
         assert!(said.starts_with(message), "{what}: {said}");
         assert_eq!(lines[0]["cause"], *cause, "{what}: {said}");
     }
+}
+
+#[test]
+fn an_addition_is_said_when_the_way_there_is_known() {
+    let mut bench = Bench::serving_with(config());
+    assert_eq!(logged(|| bench.order(1, add(13))), [] as [Value; 0]);
+    let lines = logged(|| bench.next_hop(13));
+    let said: Vec<_> = lines.iter().map(|line| (line["message"].as_str(), line["cause"].as_str())).collect();
+    assert_eq!(said.len(), 2, "{lines:#?}");
+    assert_eq!(said[0], (Some("backend is reachable"), Some("next hop found")));
+    assert!(said[1].0.is_some_and(|m| m.starts_with("backend web 10.0.0.13 added")), "{said:?}");
+    assert_eq!(said[1].1, Some("command"));
 }
 
 #[test]
