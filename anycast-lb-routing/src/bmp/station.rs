@@ -325,7 +325,7 @@ async fn serve(stream: TcpStream, router: SocketAddr, session: Session) {
     let end = read(stream, PATIENCE, |message| session.heard(message)).await;
     match end {
         End::Malformed(_) | End::Slow => {
-            tracing::warn!(%router, cause = %end, "a router's BMP session is closed: {end}")
+            tracing::warn!(%router, cause = %end, "a router's BMP session is closed: {end}");
         }
         _ => tracing::info!(%router, cause = %end, "a router's BMP session has ended: {end}"),
     }

@@ -37,8 +37,11 @@ fn live_packets_are_watched_and_captured() -> Result<()> {
         let watch = scope.spawn(|| ingress.cli(&watch));
         let backends: Vec<_> =
             lab.backends().iter().map(|node| scope.spawn(|| node.cli(&watch_json))).collect();
-        let all_done =
-            || capture.is_finished() && watch.is_finished() && backends.iter().all(|b| b.is_finished());
+        let all_done = || {
+            capture.is_finished()
+                && watch.is_finished()
+                && backends.iter().all(std::thread::ScopedJoinHandle::is_finished)
+        };
         let until_done = Instant::now() + 2 * DEADLINE;
         // Whoever looks has begun when packets come that are not the first.
         while !all_done() && Instant::now() < until_done {
