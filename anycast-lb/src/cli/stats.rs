@@ -54,7 +54,7 @@ fn render(answer: &api::Stats, all: bool) -> String {
     }
     if let Some(asked) = answer.identity.filter(|asked| all || *asked != IdentityCount::default()) {
         tables.push(format!(
-            "questions for this node's name: {} answered, {} odd, {} beyond the limit, {} not sent\n",
+            "asked for its name: {} answered, {} odd, {} limited, {} unsent\n",
             asked.answered, asked.odd, asked.limited, asked.unsent
         ));
     }
