@@ -40,7 +40,7 @@ fn live_packets_are_watched_and_captured() -> Result<()> {
         let all_done = || {
             capture.is_finished()
                 && watch.is_finished()
-                && backends.iter().all(std::thread::ScopedJoinHandle::is_finished)
+                && backends.iter().all(thread::ScopedJoinHandle::is_finished)
         };
         let until_done = Instant::now() + 2 * DEADLINE;
         // Whoever looks has begun when packets come that are not the first.
