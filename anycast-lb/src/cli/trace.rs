@@ -32,18 +32,18 @@ const MAX_COUNT: i64 = 100_000;
     anycast-lb trace tcp 192.0.2.7:51234 203.0.113.1:443\n  \
     anycast-lb trace udp '[2001:db8::7]:51234' '[2001:db8::1]:53'\n  \
     anycast-lb trace --node sin1-lb1 tcp 192.0.2.7:51234 203.0.113.1:443\n  \
-    anycast-lb trace --at '10m ago' tcp 192.0.2.7:51234 203.0.113.1:443
-  \
-    anycast-lb trace - < flows      (a flow a line; a JSON object a line comes back)\n  \
+    anycast-lb trace --at '10m ago' tcp 192.0.2.7:51234 203.0.113.1:443\n  \
+    anycast-lb trace - < flows      (a flow a line; a JSON object a line back)\n  \
     anycast-lb trace --pcap FILE            (- for standard input)\n  \
     anycast-lb trace --hex 4500003c...      (a frame, or an IP packet)\n\n\
-    The packet of a flow is made up; ask an ingress node. With --at the tables decide
-    that were in force then: they are kept for a week. TIME is RFC 3339, a time of day
-    in UTC, or like '90s ago', '10m ago', '2h ago', '1d ago'. Those of --pcap and --hex\n\
+    The packet of a flow is made up; ask an ingress node. Those of --pcap and --hex\n\
     may be explained on backends, too: what each is, which rule decides, what is\n\
     sent. All run through a second copy of the program: live counters, limits and\n\
-    remembered fragments stay as they are. On a NIC itself, tcpdump does not see what\n\
-    the program takes: capture in front of it.")]
+    remembered fragments stay as they are. On a NIC itself, tcpdump does not see\n\
+    what the program takes: capture in front of it.\n\n\
+    With --at, the tables decide that were in force then: they are kept for a week.\n\
+    TIME is RFC 3339, a time of day in UTC, or like '90s ago', '10m ago', '2h ago',\n\
+    '1d ago'.")]
 pub struct Trace {
     /// PROTOCOL SOURCE DESTINATION, or - to read such lines from standard input
     #[arg(

@@ -140,7 +140,7 @@ impl Top {
         state.step(Instant::now(), Event::Answer(first_at, Box::new(first)));
         state.step(Instant::now(), Event::Answer(at, Box::new(facts)));
         let (width, height) = if stdout().is_terminal() {
-            // The prompt that follows takes a line.
+            // What the shell writes next takes a line.
             crossterm::terminal::size().map_or(PICTURE, |(width, height)| (width, height.saturating_sub(1)))
         } else {
             PICTURE
